@@ -1,0 +1,31 @@
+"""The errors that headstart raises on purpose.
+
+Each message is one line that names the value at fault, the choices there were, and what to do about it. The
+command line prints it after ``error:`` and exits with 1; a traceback is a defect.
+"""
+
+from __future__ import annotations
+
+
+class HeadstartError(Exception):
+    """Anything that headstart cannot do and can explain."""
+
+
+class CatalogError(HeadstartError):
+    """A catalogue that cannot be read: no such file, no such column, two rows with one id."""
+
+
+class ItemError(HeadstartError):
+    """One photo or text that an encoder cannot take. The listing stays, without that modality."""
+
+
+class EncoderError(HeadstartError):
+    """An encoder that is unknown, incomplete, or gives vectors that are not finite."""
+
+
+class StoreError(HeadstartError):
+    """Kept vectors that are damaged, or are not those asked for."""
+
+
+class ModelError(HeadstartError):
+    """A Classifier folder that is incomplete or was made for other encoders."""

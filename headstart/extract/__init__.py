@@ -1,0 +1,1 @@
+"""Listing → vector, once."""

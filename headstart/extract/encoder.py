@@ -1,0 +1,68 @@
+"""The Encoder contract: a frozen function from one modality to a vector, with a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+Modality = Literal["text", "image"]
+
+
+class Encoder(ABC):
+    """A frozen network that turns one photo or one text into one vector.
+
+    Making an encoder is light: nothing heavy is imported and no weights are loaded before the first `encode`,
+    so that a run with nothing new to encode never starts TensorFlow.
+    """
+
+    name: str
+    modality: Modality
+    dim: int
+    batch: int
+    """How many prepared items `encode` likes to be given at once. It does not change the vectors."""
+
+    @abstractmethod
+    def prepare(self, item: Any) -> Any:
+        """One item (a photo's bytes, or a text) → the network's input. Pure; runs in parallel threads.
+
+        Raises:
+            ItemError: the item cannot be read; the message says why, without naming the listing.
+        """
+
+    @abstractmethod
+    def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        """Prepared items → float32 vectors of shape ``(len(batch), dim)``, in the same order."""
+
+    @abstractmethod
+    def spec(self) -> dict[str, Any]:
+        """All that decides the vectors, as JSON values: weights digest, preprocessing, pooling, normalisation.
+
+        What cannot change them (batch size, threads, device, where the weights lie) stays out.
+        """
+
+    @abstractmethod
+    def trainable(self) -> Any:
+        """A Keras model from the network's input to the vector, its variables trainable.
+
+        Raises:
+            EncoderError: this encoder cannot be fine-tuned.
+        """
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the canonical JSON of `spec`, the modality and the dimension."""
+        text = json.dumps({**self.spec(), "modality": self.modality, "dim": self.dim}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
