@@ -6,8 +6,12 @@ networks in TensorFlow alone and never lets a BLAS pool work beside it.
 
 from __future__ import annotations
 
+import datetime
+import importlib.metadata
 import os
+import platform
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 
@@ -42,3 +46,33 @@ def keras() -> ModuleType:
     import keras
 
     return keras
+
+
+@cache
+def machine() -> str:
+    """The processor and the number of cores, for receipts and reports."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{model}, {cores()} cores, {platform.system()}"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Python and the libraries that decide vectors and figures, with their versions."""
+    names = ("headstart", "tensorflow", "keras", "numpy", "scikit-learn", "pillow", "sentencepiece")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time in UTC, to the second, in ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

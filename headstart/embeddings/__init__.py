@@ -1,0 +1,1 @@
+"""Vectors at rest: keyed by content, kept once, lined up with a catalogue."""

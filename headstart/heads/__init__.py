@@ -1,0 +1,1 @@
+"""Vector → category: small heads on kept vectors."""

@@ -1,0 +1,1 @@
+"""Results → something a person reads."""

@@ -1,0 +1,282 @@
+"""HeadBank: many dense heads trained side by side in one Keras fit.
+
+Heads of different folds, seeds and settings that read the same encoders share one matrix of features: H linear heads
+on D features and K categories are one kernel ``(D, H, K)``, and a single matrix product serves all of them. What
+differs between heads is kept in weights and scales:
+
+* the rows a head learns from, and its class weights: the sample weights ``(n, H)``;
+* how it centres and scales the vectors: folded into its kernel;
+* its learning rate: a factor r on its kernel. Under Adam, whose steps do not depend on the gradient's scale, training
+  V in W = r·V with step a moves W by r·a.
+
+Heads of different encoders or hidden layers are layers of their own in the same Keras model. No term of the loss joins
+two heads and Adam works on each number by itself, so a head trained in a bank is the head trained alone (Kingma & Ba,
+"Adam", arXiv 1412.6980).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart.embeddings.features import Features
+from headstart.errors import ModelError
+from headstart.heads.config import HeadConfig
+from headstart.progress import progress
+from headstart.runtime import keras, tensorflow
+
+BATCH = 4096
+"""Listings a step. Up to so many, every step sees all of them: the quickest way while they fit the cache."""
+STEP = 1e-2
+"""Adam's step before a head's own factor."""
+LOOK = 10
+"""Least number of steps between two looks at the inner rows."""
+MOST_LOOKS = 40
+PATIENCE = 4
+"""Looks without a lower inner loss before a head is done."""
+LENGTH = 30.0
+"""Root-mean-square length to which every encoder's centred vectors are scaled: no encoder outweighs another by its
+dimension or its units."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadTask:
+    """One head to train."""
+
+    config: HeadConfig
+    train: np.ndarray
+    """Row numbers that its weights learn from."""
+    inner: np.ndarray
+    """Row numbers that decide when it stops; then it is trained again on both, for as many steps."""
+    seed: int = 0
+
+
+class HeadBank:
+    """Heads on one catalogue's features. Make it, `fit` it, then read `probabilities` or a head's `network`."""
+
+    def __init__(self, features: Features, codes: np.ndarray, classes: int, tasks: Sequence[HeadTask]) -> None:
+        """Prepare the bank.
+
+        Args:
+            features: n listings with the vectors of every encoder that the tasks name.
+            codes: int of shape ``(n,)``: each listing's category, 0 to `classes` − 1, or −1 for none.
+            classes: how many categories there are.
+            tasks: the heads.
+
+        Raises:
+            ModelError: an encoder without vectors, or a task without rows.
+        """
+        tensorflow()
+        self.tasks = list(tasks)
+        self.codes, self.classes = codes, classes
+        self.encoders = sorted({name for task in tasks for name in task.config.encoders})
+        if unknown := [name for name in self.encoders if name not in features.vectors]:
+            raise ModelError(f"no vectors of {unknown[0]}; there are those of: {', '.join(features.vectors)}")
+        if any(len(task.train) == 0 for task in tasks):
+            raise ModelError("a head has no listing to learn from: give listings with a category")
+        self.blocks = {name: np.asarray(features.vectors[name], np.float32) for name in self.encoders}
+        self.bits = {name: np.asarray(features.present[name], np.float32)[:, None] for name in self.encoders}
+        self.looks = np.zeros(len(self.tasks), int)
+        """For each head, after how many looks its inner loss was lowest."""
+        self.inner_loss = np.full(len(self.tasks), np.inf)
+        """That loss: mean cross-entropy of the inner rows, in nats."""
+        self.seconds = 0.0
+        self._build()
+
+    def fit(self) -> HeadBank:
+        """Train every head: once with its inner rows held back to find when to stop, then on all its rows.
+
+        Raises:
+            ModelError: a loss is not finite.
+        """
+        started = time.perf_counter()
+        state = [*self._model.trainable_variables, *self._model.optimizer.variables]
+        fresh = [variable.numpy() for variable in state]
+        with progress(f"training {len(self.tasks)} heads", 2 * MOST_LOOKS) as advance:
+            self._search(advance)
+            for variable, value in zip(state, fresh, strict=True):
+                variable.assign(value)
+            self._refit(advance)
+        self.seconds = time.perf_counter() - started
+        return self
+
+    def probabilities(self) -> np.ndarray:
+        """Every head's opinion on every listing, float32 of shape ``(H, n, K)``."""
+        softmax = tensorflow().nn.softmax
+        out = np.empty((len(self.tasks), len(self.codes), self.classes), np.float32)
+        for rows in self._slices():
+            out[:, rows] = np.moveaxis(softmax(self._logits(rows)).numpy(), 1, 0)
+        return out
+
+    def network(self, head: int) -> Any:
+        """One head as a plain Keras model.
+
+        Its inputs are the vectors of the head's encoders, in the order of its config, and their presence bits
+        ``(n, E)``; all of them are concatenated and go through the dense layers. Its output is the probabilities
+        ``(n, K)``. Centring and scaling are folded into the first layer's weights.
+        """
+        layers, config = keras().layers, self.tasks[head].config
+        layer, heads = next((layer, heads) for layer, heads in self._layers if head in heads)
+        place = heads.index(head)
+        kernel, presence, bias = (weight.numpy()[:, place] for weight in layer.first_layer())
+        weights = [np.concatenate([kernel, presence]), bias[0]]
+        inputs = [
+            keras().Input((self.blocks[name].shape[1],), name=f"vectors_{number}")
+            for number, name in enumerate(config.encoders)
+        ]
+        inputs.append(keras().Input((len(config.encoders),), name="present"))
+        out = layers.Concatenate()(inputs)
+        if config.hidden:
+            out = layers.Dense(config.hidden, activation="relu", name="hidden")(out)
+            out_kernel, out_bias = (weight.numpy()[:, place] for weight in layer.second_layer())
+            weights += [out_kernel, out_bias[0]]
+        out = layers.Dense(self.classes, activation="softmax", name="category")(out)
+        model = keras().Model(inputs, out)
+        model.set_weights(weights)
+        return model
+
+    def _build(self) -> None:
+        """One layer for the heads of each shape, and the Keras model of all of them."""
+        from headstart.heads.layer import BankLayer
+
+        shapes: dict[tuple[tuple[str, ...], int, float], list[int]] = {}
+        for head, task in enumerate(self.tasks):
+            config = task.config
+            shapes.setdefault((config.encoders, config.hidden, config.dropout), []).append(head)
+        blocks = {name: keras().Input((block.shape[1],)) for name, block in self.blocks.items()}
+        bits = {name: keras().Input((1,)) for name in self.bits}
+        self._layers: list[tuple[Any, list[int]]] = []
+        outputs = []
+        for (encoders, hidden, dropout), heads in shapes.items():
+            layer = BankLayer(
+                [self.blocks[name].shape[1] for name in encoders],
+                self.classes,
+                hidden,
+                dropout,
+                rates=[self.tasks[head].config.learning_rate / STEP for head in heads],
+                seeds=[self.tasks[head].seed for head in heads],
+            )
+            present = [bits[name] for name in encoders]
+            joined = present[0] if len(present) == 1 else keras().ops.concatenate(present, axis=1)
+            outputs.append(layer([blocks[name] for name in encoders], joined))
+            self._layers.append((layer, heads))
+        out = outputs[0] if len(outputs) == 1 else keras().ops.concatenate(outputs, axis=1)
+        self._order = [head for _, heads in self._layers for head in heads]
+        self._model = keras().Model([*blocks.values(), *bits.values()], out)
+        # A look is some whole passes over the listings, and at least LOOK steps.
+        passes = math.ceil(len(self.codes) / BATCH)
+        self._steps = passes * math.ceil(LOOK / passes)
+        optimizer = keras().optimizers.Adam(STEP)
+        optimizer.build(self._model.trainable_variables)
+        self._model.compile(optimizer, _cross_entropy, steps_per_execution=self._steps, jit_compile=False)
+
+    def _search(self, advance: Callable[[int], None]) -> None:
+        """Train on each head's train rows; after how many looks was its loss on the inner rows lowest?"""
+        rows = [task.inner if len(task.inner) else task.train for task in self.tasks]
+        inner = self._weights(rows) / len(self.codes)
+
+        def look(number: int) -> bool:
+            losses = np.zeros(len(self.tasks))
+            for chosen in self._slices():
+                entropy = _cross_entropy(self.codes[chosen], self._logits(chosen)).numpy()
+                losses += (entropy * inner[chosen]).sum(axis=0)
+            if not np.isfinite(losses).all():
+                bad = self.tasks[int(np.flatnonzero(~np.isfinite(losses))[0])].config
+                raise ModelError(f"the loss is not finite at learning rate {bad.learning_rate}: give a lower one")
+            better = losses < self.inner_loss * (1 - 1e-4)
+            self.inner_loss[better], self.looks[better] = losses[better], number
+            advance(1)
+            return bool((number - self.looks >= PATIENCE).all())
+
+        self._train([task.train for task in self.tasks], MOST_LOOKS, look)
+
+    def _refit(self, advance: Callable[[int], None]) -> None:
+        """Train on each head's train and inner rows together, and keep its weights of its own last step."""
+        kept = {variable.path: variable.numpy() for variable in self._model.trainable_variables}
+
+        def look(number: int) -> bool:
+            for layer, heads in self._layers:
+                done = self.looks[heads] == number
+                for variable in layer.trainable_variables if done.any() else ():
+                    kept[variable.path][:, done] = variable.numpy()[:, done]
+            advance(1)
+            return False
+
+        rows = [np.concatenate([task.train, task.inner]) for task in self.tasks]
+        self._train(rows, int(self.looks.max()), look)
+        for variable in self._model.trainable_variables:
+            variable.assign(kept[variable.path])
+
+    def _train(self, rows: list[np.ndarray], looks: int, look: Callable[[int], bool]) -> None:
+        """One Keras fit of all heads on their rows; `look` is called with 1, 2, … and says when to stop."""
+        data_of = tensorflow().data.Dataset
+
+        class Look(keras().callbacks.Callback):  # type: ignore[misc]
+            def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+                self.model.stop_training = look(epoch + 1)
+
+        self._standardise(rows)
+        # Keras divides the loss by n·H, as it means to average it: times H, every head has its own average.
+        weights = self._weights(rows)[:, self._order] * len(self.tasks)
+        data = self._inputs(slice(None)), np.maximum(self.codes, 0), weights
+        if len(self.codes) <= BATCH:
+            batches = data_of.from_tensors(data).repeat()
+        else:
+            batches = data_of.from_tensor_slices(data).shuffle(len(self.codes), seed=0).repeat().batch(BATCH)
+        self._model.fit(
+            batches, epochs=looks, steps_per_epoch=self._steps, callbacks=[Look()], verbose=0, shuffle=False
+        )
+
+    def _standardise(self, rows: list[np.ndarray]) -> None:
+        """Give each head its centre and scale, from those of its rows that have the vector, and its penalty."""
+        for layer, heads in self._layers:
+            chosen = np.zeros((len(heads), len(self.codes)), np.float32)
+            for place, head in enumerate(heads):
+                chosen[place, rows[head]] = 1
+            centres, scales = [], []
+            for name in self.tasks[heads[0]].config.encoders:
+                block = self.blocks[name]
+                count = np.maximum(chosen @ self.bits[name], 1)
+                centre = chosen @ block / count
+                length = chosen @ (block**2).sum(axis=1, keepdims=True) / count
+                spread = length[:, 0] - (centre**2).sum(axis=1)
+                centres.append(centre.T)
+                scales.append(LENGTH / np.sqrt(np.maximum(spread, 1e-6 * length[:, 0] + 1e-12)))
+            layer.decay.assign([self.tasks[head].config.l2 / len(rows[head]) for head in heads])
+            layer.centre.assign(np.concatenate(centres))
+            layer.scale.assign(np.stack(scales))
+
+    def _weights(self, rows: list[np.ndarray]) -> np.ndarray:
+        """Sample weights ``(n, H)``: 0 off a head's rows, its class weights on them, mean 1 over all listings."""
+        weights = np.zeros((len(self.codes), len(rows)), np.float32)
+        for head, (task, chosen) in enumerate(zip(self.tasks, rows, strict=True)):
+            codes = self.codes[chosen]
+            weights[chosen, head] = 1 / np.bincount(codes)[codes] if task.config.balanced else 1
+        return weights * (len(self.codes) / weights.sum(axis=0))
+
+    def _slices(self) -> Iterator[slice]:
+        """All listings, in slices whose logits fit in memory."""
+        step = max(1, 2**25 // (len(self.tasks) * self.classes))
+        for start in range(0, len(self.codes), step):
+            yield slice(start, start + step)
+
+    def _inputs(self, rows: slice) -> tuple[np.ndarray, ...]:
+        return tuple(array[rows] for part in (self.blocks, self.bits) for array in part.values())
+
+    def _logits(self, rows: slice) -> np.ndarray:
+        """Logits ``(rows, H, K)`` of these listings, heads in the order of the tasks."""
+        logits: np.ndarray = self._model(list(self._inputs(rows))).numpy()
+        return logits[:, np.argsort(self._order)]
+
+
+def _cross_entropy(codes: Any, logits: Any) -> Any:
+    """Cross-entropy ``(n, H)`` of logits ``(n, H, K)``; of −1, which carries no weight, as of 0."""
+    tf = tensorflow()
+    labels = tf.maximum(tf.cast(codes, tf.int32), 0)
+    labels = tf.repeat(labels[:, None], tf.shape(logits)[1], axis=1)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -1,0 +1,28 @@
+"""HeadConfig: a head is data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """A dense softmax head on the concatenated vectors of its encoders.
+
+    Nothing stands between the vectors and the head but centring and scaling: concatenation joins what the encoders
+    saw, never what another classifier made of it.
+    """
+
+    encoders: tuple[str, ...]
+    """Whose vectors are concatenated, in this order."""
+    hidden: int = 0
+    """Units of one hidden ReLU layer; 0 for a linear head."""
+    dropout: float = 0.0
+    """Share of the hidden units dropped in training."""
+    l2: float = 16.0
+    """Penalty: this over the number of listings learnt from, times the sum of squared kernel weights, is added to the
+    mean cross-entropy. A prior on the weights that more listings outweigh."""
+    learning_rate: float = 1e-2
+    """Adam's step."""
+    balanced: bool = True
+    """Weigh each listing by the inverse frequency of its category."""

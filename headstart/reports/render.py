@@ -1,0 +1,241 @@
+"""A benchmark's result as one HTML page, as Markdown and as JSON.
+
+Titles, categories and file names come from listings that strangers wrote: jinja2 escapes whatever goes into
+the page, and `escaped` does so for Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import HeadstartError
+from headstart.files import write_text_atomically
+from headstart.reports import figures, wording
+from headstart.reports.figures import Table, by_accuracy
+from headstart.reports.result import Approach, BenchmarkResult
+from headstart.reports.wording import count, counted, interval, percent, points, seconds
+
+TEMPLATES = Path(__file__).parent / "templates"
+MATRIX_CLASSES = 16
+"""With more categories a confusion matrix fits no screen, and the pairs confused most often must do."""
+MOST_PAIRS, MOST_RARE, MOST_PROBLEMS = 12, 20, 40
+
+
+def html(result: BenchmarkResult) -> str:
+    """The report as one page that asks for nothing else: no script, no font, no picture from elsewhere."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    jinja = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    drawings = {
+        "leaderboard": figures.leaderboard(result),
+        "recall": figures.recall(result),
+        "time": figures.time(result),
+    }
+    return jinja.get_template("report.html.j2").render(
+        **_story(result),
+        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        figures={name: Markup(drawing.svg) for name, drawing in drawings.items()},
+        tables={name: drawing.table for name, drawing in drawings.items()},
+        shares=_shares(result.best),
+    )
+
+
+def markdown(result: BenchmarkResult) -> str:
+    """The report as Markdown with tables, as forges show it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def table(content: Table, words: Sequence[int] = (0,)) -> Markup:
+        rule = tuple("---" if column in words else "---:" for column in range(len(content.header)))
+        rows = [content.header, rule, *content.rows]
+        cells = [[cell if place == 1 else escaped(cell) for cell in row] for place, row in enumerate(rows)]
+        return Markup("\n".join(f"| {' | '.join(row)} |" for row in cells))
+
+    def code(text: str) -> Markup:
+        runs = re.findall("`+", text)
+        fence = "`" * max(3, 1 + max(map(len, runs), default=0))
+        return Markup(f"{fence}sh\n{' '.join(text.split())}\n{fence}")
+
+    jinja = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: value if isinstance(value, Markup) else escaped(str(value)),
+    )
+    tables = {
+        "accuracy": figures.accuracy_table(result),
+        "recall": figures.recall_table(result),
+    }
+    page = jinja.get_template("report.md.j2").render(**_story(result), table=table, code=code, tables=tables)
+    return wording.plain(page)
+
+
+def write_report(result: BenchmarkResult, folder: Path) -> dict[str, Path]:
+    """Write report.html, report.md and results.json; returns where, by file name.
+
+    Each is written aside and renamed, so that a reader never meets half of one.
+
+    Raises:
+        HeadstartError: the folder cannot be made or written.
+    """
+    texts = {"results.json": result.to_json(), "report.md": markdown(result), "report.html": html(result)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            # A file's name, quoted in the report, may hold what is not Unicode.
+            write_text_atomically(folder / name, text.encode("utf-8", "replace").decode())
+    except OSError as error:
+        raise HeadstartError(
+            f"the report cannot be written to {str(folder)!r} ({error.strerror}): name a folder that can be written"
+        ) from error
+    return {name: folder / name for name in texts}
+
+
+def leaderboard_table(result: BenchmarkResult) -> Table:
+    """The approaches, best first, by their short names: accuracy and its interval, macro-F1, top-3, times."""
+    header = ("Approach", "Accuracy", "95 % interval", "Macro-F1", "Top-3", "Encode", "Train", "Predict")
+    cells = [
+        (
+            a.name,
+            percent(a.accuracy.mean),
+            interval(a.accuracy),
+            percent(a.macro_f1.mean),
+            percent(a.top3.mean),
+            seconds(a.seconds.encode),
+            seconds(a.seconds.train),
+            seconds(a.seconds.predict),
+        )
+        for a in by_accuracy(result)
+    ]
+    return Table(header, tuple(tuple(map(wording.plain, row)) for row in cells))
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is: one line, no HTML, table bar, emphasis, link, code or formula."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", line)
+
+
+def _story(result: BenchmarkResult) -> dict[str, Any]:
+    """What both templates tell, in words and tables."""
+    catalog, best = result.catalog, result.best
+    titles = {a.name: a.title for a in result.approaches}
+    rare = sum(catalog.rare.values())
+    unlabelled = catalog.rows - catalog.with_label
+    other = catalog.rows - unlabelled - rare - catalog.judged
+    sizes = sorted((number, label) for label, number in catalog.class_rows.items())
+    return {
+        "result": result,
+        "best": best,
+        "ranked": by_accuracy(result),
+        "board": leaderboard_table(result),
+        "comparisons": [
+            (c.verdict, wording.compared(c, titles.get(c.a, c.a), titles.get(c.b, c.b))) for c in result.comparisons
+        ],
+        "matrix": figures.confusion(best) if len(best.per_class) <= MATRIX_CLASSES else None,
+        "pairs": figures.confused_pairs(best, MOST_PAIRS),
+        "counts": Table(
+            ("What", "Listings"),
+            tuple(
+                (what, count(number))
+                for what, number in (
+                    ("read", catalog.rows),
+                    ("with a text", catalog.with_text),
+                    ("with a photo", catalog.with_image),
+                    ("with a category", catalog.with_label),
+                    ("left out: no category", unlabelled),
+                    ("left out: category too rare for the folds", rare),
+                    *([("left out: other reasons, see below", other)] if other else []),
+                    ("judged", catalog.judged),
+                )
+            ),
+        ),
+        "problems": Table(
+            ("Reason", "Listings"),
+            tuple(
+                (reason, count(number))
+                for reason, number in sorted(catalog.problems.items(), key=lambda item: -item[1])[:MOST_PROBLEMS]
+            ),
+        ),
+        "rare": wording.listed(
+            [f"{label} ({count(number)})" for label, number in [*catalog.rare.items()][:MOST_RARE]]
+            + ([f"{count(len(catalog.rare) - MOST_RARE)} more"] if len(catalog.rare) > MOST_RARE else [])
+        ),
+        "smallest": sizes[0] if sizes else None,
+        "largest": sizes[-1] if sizes else None,
+        "inflation": Table(
+            ("Approach", "Kept together", "Ignored", "Inflated by"),
+            tuple(
+                (
+                    a.title,
+                    percent(a.accuracy.mean),
+                    percent(a.ungrouped_accuracy.mean),
+                    points(a.ungrouped_accuracy.mean - a.accuracy.mean),
+                )
+                for a in by_accuracy(result)
+            ),
+        ),
+        "encoders": Table(
+            ("Encoder", "Reads", "Dimensions", "Vectors", "Time", "A second", "Machine", "Fingerprint"),
+            tuple(
+                (
+                    e.name,
+                    e.modality,
+                    count(e.dim),
+                    count(e.vectors),
+                    seconds(e.seconds),
+                    count(round(e.vectors / e.seconds)) if e.seconds > 0 else "",
+                    e.machine,
+                    e.fingerprint[:12],
+                )
+                for e in result.encoders
+            ),
+        ),
+        "approaches": Table(
+            ("Approach", "Name", "Reads", "Settings"),
+            tuple(
+                (
+                    a.title,
+                    a.name,
+                    ", ".join(a.encoders) or "words, no encoder",
+                    ", ".join(f"{name} {value}" for name, value in a.settings.items()),
+                )
+                for a in result.approaches
+            ),
+        ),
+        "provenance": Table(
+            ("What", "Value"), tuple(item for item in result.provenance.items() if item[0] != "command")
+        ),
+        "date": result.provenance.get("date", ""),
+        "command": result.provenance.get("command", ""),
+        "most_classes": figures.MOST_CLASSES,
+        "percent": percent,
+        "interval": interval,
+        "count": count,
+        "counted": counted,
+    }
+
+
+def _shares(approach: Approach) -> list[list[float]]:
+    """How strongly to shade each cell of the confusion matrix, 0 to 1.
+
+    What is right by its share of the row, a mistake by its share of the most frequent one: against what is
+    right, the mistakes of a good approach would not show at all.
+    """
+    matrix = approach.confusion
+    worst = max((n for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j), default=0)
+    return [
+        [n and round(n / sum(row) if i == j else 0.15 + 0.85 * n / worst, 2) for j, n in enumerate(row)]
+        for i, row in enumerate(matrix)
+    ]

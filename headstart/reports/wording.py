@@ -1,0 +1,78 @@
+"""Numbers as a reader wants them. No-break spaces hold a number and its unit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from headstart.reports.result import Comparison, Interval
+
+_NB = "\u00a0"
+
+
+def percent(fraction: float) -> str:
+    """0.9321 → ``93.2 %``."""
+    return f"{100 * fraction:.1f}{_NB}%"
+
+
+def interval(value: Interval) -> str:
+    """The two ends, as ``91.4 – 94.9 %``."""
+    return f"{100 * value.low:.1f}{_NB}–{_NB}{100 * value.high:.1f}{_NB}%"
+
+
+def points(fraction: float) -> str:
+    """A difference of two fractions in signed percentage points: 0.0123 → ``+1.2 points``."""
+    return f"{_signed(fraction)}{_NB}points"
+
+
+def _signed(fraction: float) -> str:
+    text = f"{100 * fraction:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that suits it: ``230 ms``, ``12.3 s``, ``4 min 05 s``, ``2 h 13 min``."""
+    if value == 0:
+        return f"0{_NB}s"
+    if value < 0.9995:
+        milliseconds = 1000 * value
+        return f"{milliseconds:.{1 if milliseconds < 9.95 else 0}f}{_NB}ms"
+    if value < 59.95:
+        return f"{value:.1f}{_NB}s"
+    if value < 3599.5:
+        minutes, rest = divmod(round(value), 60)
+        return f"{minutes}{_NB}min{_NB}{rest:02d}{_NB}s"
+    hours, minutes = divmod(round(value / 60), 60)
+    return f"{hours}{_NB}h{_NB}{minutes:02d}{_NB}min"
+
+
+def count(value: float) -> str:
+    """A number of things, thousands apart: ``1,050``; an average over repeats keeps one decimal, ``1.5``."""
+    return f"{value:,.0f}" if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """``1 listing``, ``1,050 listings``."""
+    return f"{count(number)}{_NB}{one if number == 1 else many}"
+
+
+def p_value(value: float) -> str:
+    """``p = 0.21``, or ``p < 0.001`` below what resampling can tell."""
+    return f"p{_NB}<{_NB}0.001" if value < 0.001 else f"p{_NB}={_NB}{value:.{3 if value < 0.0995 else 2}f}"
+
+
+def compared(comparison: Comparison, a: str, b: str) -> str:
+    """One comparison as a sentence; `a` and `b` are the approaches' titles."""
+    ends = f"{_signed(comparison.difference.low)} to {_signed(comparison.difference.high)}"
+    evidence = f"95{_NB}% interval {ends}, {p_value(comparison.p_value)}"
+    return f"{a}, against {b}: {comparison.verdict}, {points(comparison.difference.mean)} ({evidence})."
+
+
+def listed(items: Iterable[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *head, last = [*items] or [""]
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def plain(text: str) -> str:
+    """No-break spaces as plain ones, for terminals and Markdown."""
+    return text.replace(_NB, " ")

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from headstart.errors import HeadstartError
+from headstart.reports import wording
+from headstart.reports.render import escaped, html, leaderboard_table, markdown, write_report
+from headstart.reports.result import BenchmarkResult, Comparison, Interval
+
+HOSTILE = ("<script>alert(1)</script>", 'a|b`c"\n# d', "[x](javascript:y) *z*", "' onload=alert(2) x='")
+
+
+class Page(HTMLParser):
+    """Tags, attributes and words of a page, as a browser would see them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def named(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in tags]
+
+
+def test_percentages_intervals_and_points() -> None:
+    assert wording.plain(wording.percent(0.9321)) == "93.2 %"
+    assert wording.plain(wording.interval(Interval(0.93, 0.914, 0.9494))) == "91.4 – 94.9 %"
+    shown = [wording.plain(wording.points(x)) for x in (0.0123, -0.0068, -0.0001)]
+    assert shown == ["+1.2 points", "−0.7 points", "0.0 points"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0 s"), (0.0041, "4.1 ms"), (0.23, "230 ms"), (0.9996, "1.0 s"), (12.34, "12.3 s"),
+     (59.97, "1 min 00 s"), (245, "4 min 05 s"), (3599.7, "1 h 00 min"), (7980, "2 h 13 min")],
+)  # fmt: skip
+def test_seconds_in_the_unit_that_suits_them(value: float, shown: str) -> None:
+    assert wording.plain(wording.seconds(value)) == shown
+
+
+def test_counts_lists_and_p_values() -> None:
+    assert [wording.count(x) for x in (1050, 1.5, 2.0)] == ["1,050", "1.5", "2"]
+    assert [wording.listed(x) for x in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "", "a", "a and b", "a, b and c",
+    ]  # fmt: skip
+    assert [wording.plain(wording.p_value(x)) for x in (0.0004, 0.034, 0.21)] == [
+        "p < 0.001", "p = 0.034", "p = 0.21",
+    ]  # fmt: skip
+
+
+def test_a_comparison_is_a_sentence() -> None:
+    one = Comparison("fused", "text", Interval(0.009, -0.004, 0.022), 0.17, "not distinguishable")
+    assert wording.plain(wording.compared(one, "Both", "Text alone")) == (
+        "Both, against Text alone: not distinguishable, +0.9 points (95 % interval −0.4 to +2.2, p = 0.17)."
+    )
+
+
+def test_leaderboard_for_the_terminal(result: BenchmarkResult) -> None:
+    table = leaderboard_table(result)
+    assert [row[0] for row in table.rows] == ["fused", "control", "text", "image"]
+    assert table.rows[0][5:] == ("26.6 s", "910 ms", "8.7 ms")
+    assert all(len(row) == len(table.header) and "\u00a0" not in "".join(row) for row in table.rows)
+
+
+@pytest.mark.parametrize("write", [html, markdown])
+def test_drawn_data_are_called_so_first(write: Callable[[BenchmarkResult], str], result: BenchmarkResult) -> None:
+    drawn = "These data are drawn, not real listings."
+    said = write(result)
+    assert said.index(drawn) < said.index("Benchmark report" if write is html else "# Les Bonnes")
+    assert drawn not in write(replace(result, catalog=replace(result.catalog, drawn=False)))
+
+
+@pytest.mark.parametrize("write", [html, markdown])
+def test_the_report_tells_all(write: Callable[[BenchmarkResult], str], result: BenchmarkResult) -> None:
+    said = wording.plain(Page(write(result)).words)
+    for sentence in result.verdict:
+        assert sentence in said
+    for approach in result.approaches:
+        assert wording.plain(wording.interval(approach.accuracy)) in said
+    for comparison in result.comparisons:
+        assert comparison.verdict in said
+    for fact in (
+        "1,062", "1,030", "1,019", "photo unreadable", "Jouets (4) and Livres (1)", "37 groups",
+        "81 listings",
+        "the largest of 4", "+0.7 points", "8f3a8f3a8f3a", "5 folds", "2,000 times", "2.21.0", "26.6 s",
+        "150 listings", result.provenance["command"],
+    ):  # fmt: skip
+        assert fact in said, fact
+
+
+def test_listings_left_out_add_up(result: BenchmarkResult) -> None:
+    short = replace(result, catalog=replace(result.catalog, judged=result.catalog.judged - 3))
+    assert "other reasons" not in markdown(result)
+    assert re.search(r"\| left out: other reasons, see below \| 3 \|", markdown(short))
+
+
+def test_page_has_no_script_and_asks_for_nothing(result: BenchmarkResult) -> None:
+    page = html(result)
+    seen = Page(page)
+    assert not seen.named("script", "iframe", "object", "embed", "img", "base", "form")
+    for tag, attributes in seen.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name.split(":")[-1] in ("src", "href", "srcset", "action", "data", "poster"):
+                assert value in ("data:,", None) or (value or "").startswith("#"), (tag, name, value)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    assert "@import" not in page
+    policy = [a["content"] for a in seen.named("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy and "default-src 'none'" in (policy[0] or "")
+
+
+def test_page_can_be_read_without_eyes(result: BenchmarkResult) -> None:
+    seen = Page(html(result))
+    assert seen.named("html")[0]["lang"] == "en"
+    assert len(seen.named("h1")) == 1
+    assert len(seen.named("caption")) == len(seen.named("table")) > 5
+    assert all(heading.get("scope") in ("col", "row") for heading in seen.named("th"))
+    ids = [a["id"] for _, a in seen.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    targets = {(a["href"] or "")[1:] for a in seen.named("a")}
+    assert targets and targets <= set(ids)
+    for region in (a for a in seen.named("div") if a.get("class") == "scroll"):
+        assert region["tabindex"] == "0" and region["aria-label"]
+
+
+def hostile(make_result: Callable[..., BenchmarkResult]) -> BenchmarkResult:
+    result = make_result(HOSTILE)
+    return replace(
+        result,
+        title=HOSTILE[0],
+        verdict=HOSTILE,
+        catalog=replace(result.catalog, path=HOSTILE[0], rare=dict.fromkeys(HOSTILE, 1), problems={HOSTILE[0]: 1}),
+        provenance={"command": "```\n" + HOSTILE[0], HOSTILE[3]: HOSTILE[3]},
+    )
+
+
+def test_hostile_text_stays_text_in_the_page(make_result: Callable[..., BenchmarkResult]) -> None:
+    seen = Page(html(hostile(make_result)))
+    assert not seen.named("script")
+    assert not [name for _, attributes in seen.tags for name in attributes if name.startswith("on")]
+    assert all(text in seen.words for text in HOSTILE)
+
+
+def test_hostile_text_stays_text_in_markdown(make_result: Callable[..., BenchmarkResult]) -> None:
+    said = markdown(hostile(make_result))
+    fenced = re.search(r"^(`{4,})sh\n(.*)\n\1$", said, re.M)  # a longer fence than any in the command
+    assert fenced and "<script>" in fenced[2]
+    rest = said.replace(fenced[0], "")
+    assert "<" not in rest and "[x](" not in rest.replace("\\[x\\](", "")
+    header = next(line for line in rest.splitlines() if line.startswith("| Category | Listings"))
+    columns = len(re.findall(r"(?<!\\)\|", header))
+    rows = [line for line in rest.splitlines() if line.startswith("| a\\|b\\`c") and line.count("%") >= 5]
+    assert rows and all(len(re.findall(r"(?<!\\)\|", line)) == columns for line in rows)
+
+
+def test_escaped_is_one_line() -> None:
+    assert escaped("a\nb  *c* _d_ `e` <f> $g$ ~h~ \\ |") == (r"a b \*c\* \_d\_ \`e\` &lt;f&gt; \$g\$ \~h\~ \\ \|")
+
+
+def test_thousand_categories_make_a_small_page(make_result: Callable[..., BenchmarkResult]) -> None:
+    result = make_result([f"category {n}" for n in range(1000)], rows=10)
+    page, said = html(result), markdown(result)
+    assert len(page) < 150_000 and len(said) < 30_000
+    assert "the whole matrix fits no page" in page and 'class="matrix"' not in page
+    assert "the 24 worst of 1,000" in page and "the 24 worst of 1,000" in said
+
+
+def test_report_on_disk(result: BenchmarkResult, tmp_path: Path) -> None:
+    written = write_report(result, tmp_path / "new" / "folder")
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == set(written)
+    assert set(written) == {"report.html", "report.md", "results.json"}
+    assert written["report.html"].read_text(encoding="utf-8") == html(result)
+    assert written["report.md"].read_text(encoding="utf-8") == markdown(result)
+    results = json.loads(written["results.json"].read_text(encoding="utf-8"))
+    assert results["format"] == 1 and results["catalog"]["rows"] == 1062
+
+
+def test_report_where_a_file_stands(result: BenchmarkResult, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(HeadstartError, match=r"taken.*folder that can be written"):
+        write_report(result, tmp_path / "taken")
+
+
+def test_file_name_that_is_not_unicode(result: BenchmarkResult, tmp_path: Path) -> None:
+    result = replace(result, catalog=replace(result.catalog, path="caf\udce9.csv"))
+    assert "caf?.csv" in write_report(result, tmp_path)["report.html"].read_text(encoding="utf-8")
