@@ -34,6 +34,8 @@ BATCH = 4096
 """Listings a step. Up to so many, every step sees all of them: the quickest way while they fit the cache."""
 STEP = 1e-2
 """Adam's step before a head's own factor."""
+HALVING = 5
+"""Looks in which the step halves, so that a head settles instead of circling its optimum."""
 LOOK = 10
 """Least number of steps between two looks at the inner rows."""
 MOST_LOOKS = 40
@@ -52,7 +54,7 @@ class HeadTask:
     train: np.ndarray
     """Row numbers that its weights learn from."""
     inner: np.ndarray
-    """Row numbers that decide when it stops; then it is trained again on both, for as many steps."""
+    """Row numbers, learnt from as well, that say when to stop: a scout that does not see them is judged by them."""
     seed: int = 0
 
 
@@ -82,26 +84,52 @@ class HeadBank:
         self.blocks = {name: np.asarray(features.vectors[name], np.float32) for name in self.encoders}
         self.bits = {name: np.asarray(features.present[name], np.float32)[:, None] for name in self.encoders}
         self.looks = np.zeros(len(self.tasks), int)
-        """For each head, after how many looks its inner loss was lowest."""
+        """For each head, after how many looks its scout's inner loss was lowest."""
         self.inner_loss = np.full(len(self.tasks), np.inf)
         """That loss: mean cross-entropy of the inner rows, in nats."""
         self.seconds = 0.0
+        # The bank trains every task twice, side by side: column h is the scout of head h, column H + h the head.
+        self._tasks = [*self.tasks, *self.tasks]
+        self._rows = [task.train for task in self.tasks]
+        self._rows += [np.concatenate([task.train, task.inner]) for task in self.tasks]
         self._build()
 
     def fit(self) -> HeadBank:
-        """Train every head: once with its inner rows held back to find when to stop, then on all its rows.
+        """Train every head on all its rows, for as many steps as suit its scout.
+
+        The scout is the same head without the inner rows. Where its loss on them is lowest the head's weights are
+        kept; without inner rows, its loss on the train rows decides.
 
         Raises:
             ModelError: a loss is not finite.
         """
         started = time.perf_counter()
-        state = [*self._model.trainable_variables, *self._model.optimizer.variables]
-        fresh = [variable.numpy() for variable in state]
-        with progress(f"training {len(self.tasks)} heads", 2 * MOST_LOOKS) as advance:
-            self._search(advance)
-            for variable, value in zip(state, fresh, strict=True):
-                variable.assign(value)
-            self._refit(advance)
+        heads = len(self.tasks)
+        judged = self._weights([task.inner if len(task.inner) else task.train for task in self.tasks])
+        judged /= len(self.codes)
+        kept = {variable.path: variable.numpy() for variable in self._model.trainable_variables}
+
+        def look(number: int) -> bool:
+            losses = np.zeros(heads)
+            for rows in self._slices():
+                entropy = _cross_entropy(self.codes[rows], self._logits(rows)[:, :heads]).numpy()
+                losses += (entropy * judged[rows]).sum(axis=0)
+            if not np.isfinite(losses).all():
+                bad = self.tasks[int(np.flatnonzero(~np.isfinite(losses))[0])].config
+                raise ModelError(f"the loss is not finite at learning rate {bad.learning_rate}: give a lower one")
+            better = losses < self.inner_loss * (1 - 1e-4)
+            self.inner_loss[better], self.looks[better] = losses[better], number
+            for layer, columns in self._layers:
+                chosen = np.array([column >= heads and better[column - heads] for column in columns])
+                for variable in layer.trainable_variables if chosen.any() else ():
+                    kept[variable.path][:, chosen] = variable.numpy()[:, chosen]
+            advance(1)
+            return bool((number - self.looks >= PATIENCE).all())
+
+        with progress(f"training {heads} heads", MOST_LOOKS) as advance:
+            self._train(look)
+        for variable in self._model.trainable_variables:
+            variable.assign(kept[variable.path])
         self.seconds = time.perf_counter() - started
         return self
 
@@ -110,7 +138,8 @@ class HeadBank:
         softmax = tensorflow().nn.softmax
         out = np.empty((len(self.tasks), len(self.codes), self.classes), np.float32)
         for rows in self._slices():
-            out[:, rows] = np.moveaxis(softmax(self._logits(rows)).numpy(), 1, 0)
+            logits = self._logits(rows)[:, len(self.tasks) :]
+            out[:, rows] = np.moveaxis(softmax(logits).numpy(), 1, 0)
         return out
 
     def network(self, head: int) -> Any:
@@ -121,8 +150,9 @@ class HeadBank:
         ``(n, K)``. Centring and scaling are folded into the first layer's weights.
         """
         layers, config = keras().layers, self.tasks[head].config
-        layer, heads = next((layer, heads) for layer, heads in self._layers if head in heads)
-        place = heads.index(head)
+        column = len(self.tasks) + head
+        layer, columns = next((layer, columns) for layer, columns in self._layers if column in columns)
+        place = columns.index(column)
         kernel, presence, bias = (weight.numpy()[:, place] for weight in layer.first_layer())
         weights = [np.concatenate([kernel, presence]), bias[0]]
         inputs = [
@@ -145,101 +175,65 @@ class HeadBank:
         from headstart.heads.layer import BankLayer
 
         shapes: dict[tuple[tuple[str, ...], int, float], list[int]] = {}
-        for head, task in enumerate(self.tasks):
+        for column, task in enumerate(self._tasks):
             config = task.config
-            shapes.setdefault((config.encoders, config.hidden, config.dropout), []).append(head)
+            shapes.setdefault((config.encoders, config.hidden, config.dropout), []).append(column)
         blocks = {name: keras().Input((block.shape[1],)) for name, block in self.blocks.items()}
         bits = {name: keras().Input((1,)) for name in self.bits}
         self._layers: list[tuple[Any, list[int]]] = []
         outputs = []
-        for (encoders, hidden, dropout), heads in shapes.items():
+        for (encoders, hidden, dropout), columns in shapes.items():
+            tasks = [self._tasks[column] for column in columns]
             layer = BankLayer(
                 [self.blocks[name].shape[1] for name in encoders],
                 self.classes,
                 hidden,
                 dropout,
-                rates=[self.tasks[head].config.learning_rate / STEP for head in heads],
-                seeds=[self.tasks[head].seed for head in heads],
+                rates=[task.config.learning_rate / STEP for task in tasks],
+                seeds=[task.seed for task in tasks],
             )
-            present = [bits[name] for name in encoders]
-            joined = present[0] if len(present) == 1 else keras().ops.concatenate(present, axis=1)
-            outputs.append(layer([blocks[name] for name in encoders], joined))
-            self._layers.append((layer, heads))
+            outputs.append(layer([blocks[name] for name in encoders], [bits[name] for name in encoders]))
+            self._layers.append((layer, columns))
         out = outputs[0] if len(outputs) == 1 else keras().ops.concatenate(outputs, axis=1)
-        self._order = [head for _, heads in self._layers for head in heads]
+        self._order = [column for _, columns in self._layers for column in columns]
         self._model = keras().Model([*blocks.values(), *bits.values()], out)
+        self._forward = tensorflow().function(self._model, reduce_retracing=True, autograph=False)
         # A look is some whole passes over the listings, and at least LOOK steps.
         passes = math.ceil(len(self.codes) / BATCH)
         self._steps = passes * math.ceil(LOOK / passes)
-        optimizer = keras().optimizers.Adam(STEP)
-        optimizer.build(self._model.trainable_variables)
+        schedule = keras().optimizers.schedules.ExponentialDecay(STEP, HALVING * self._steps, 0.5)
+        optimizer = keras().optimizers.Adam(schedule)
+        optimizer.build(self._model.trainable_variables)  # or TensorFlow traces the step twice to make its variables
         self._model.compile(optimizer, _cross_entropy, steps_per_execution=self._steps, jit_compile=False)
 
-    def _search(self, advance: Callable[[int], None]) -> None:
-        """Train on each head's train rows; after how many looks was its loss on the inner rows lowest?"""
-        rows = [task.inner if len(task.inner) else task.train for task in self.tasks]
-        inner = self._weights(rows) / len(self.codes)
-
-        def look(number: int) -> bool:
-            losses = np.zeros(len(self.tasks))
-            for chosen in self._slices():
-                entropy = _cross_entropy(self.codes[chosen], self._logits(chosen)).numpy()
-                losses += (entropy * inner[chosen]).sum(axis=0)
-            if not np.isfinite(losses).all():
-                bad = self.tasks[int(np.flatnonzero(~np.isfinite(losses))[0])].config
-                raise ModelError(f"the loss is not finite at learning rate {bad.learning_rate}: give a lower one")
-            better = losses < self.inner_loss * (1 - 1e-4)
-            self.inner_loss[better], self.looks[better] = losses[better], number
-            advance(1)
-            return bool((number - self.looks >= PATIENCE).all())
-
-        self._train([task.train for task in self.tasks], MOST_LOOKS, look)
-
-    def _refit(self, advance: Callable[[int], None]) -> None:
-        """Train on each head's train and inner rows together, and keep its weights of its own last step."""
-        kept = {variable.path: variable.numpy() for variable in self._model.trainable_variables}
-
-        def look(number: int) -> bool:
-            for layer, heads in self._layers:
-                done = self.looks[heads] == number
-                for variable in layer.trainable_variables if done.any() else ():
-                    kept[variable.path][:, done] = variable.numpy()[:, done]
-            advance(1)
-            return False
-
-        rows = [np.concatenate([task.train, task.inner]) for task in self.tasks]
-        self._train(rows, int(self.looks.max()), look)
-        for variable in self._model.trainable_variables:
-            variable.assign(kept[variable.path])
-
-    def _train(self, rows: list[np.ndarray], looks: int, look: Callable[[int], bool]) -> None:
-        """One Keras fit of all heads on their rows; `look` is called with 1, 2, … and says when to stop."""
+    def _train(self, look: Callable[[int], bool]) -> None:
+        """The Keras fit of all columns on their rows; `look` is called with 1, 2, … and says when to stop."""
         data_of = tensorflow().data.Dataset
 
         class Look(keras().callbacks.Callback):  # type: ignore[misc]
             def on_epoch_end(self, epoch: int, logs: object = None) -> None:
                 self.model.stop_training = look(epoch + 1)
 
-        self._standardise(rows)
-        # Keras divides the loss by n·H, as it means to average it: times H, every head has its own average.
-        weights = self._weights(rows)[:, self._order] * len(self.tasks)
+        self._standardise()
+        # Keras divides the loss by its number of columns too: times that, every column has its own average.
+        weights = self._weights(self._rows)[:, self._order] * len(self._rows)
         data = self._inputs(slice(None)), np.maximum(self.codes, 0), weights
         if len(self.codes) <= BATCH:
             batches = data_of.from_tensors(data).repeat()
         else:
             batches = data_of.from_tensor_slices(data).shuffle(len(self.codes), seed=0).repeat().batch(BATCH)
         self._model.fit(
-            batches, epochs=looks, steps_per_epoch=self._steps, callbacks=[Look()], verbose=0, shuffle=False
+            batches, epochs=MOST_LOOKS, steps_per_epoch=self._steps, callbacks=[Look()], verbose=0, shuffle=False
         )
 
-    def _standardise(self, rows: list[np.ndarray]) -> None:
-        """Give each head its centre and scale, from those of its rows that have the vector, and its penalty."""
-        for layer, heads in self._layers:
-            chosen = np.zeros((len(heads), len(self.codes)), np.float32)
-            for place, head in enumerate(heads):
-                chosen[place, rows[head]] = 1
+    def _standardise(self) -> None:
+        """Give each column its centre and scale, from those of its rows that have the vector, and its penalty."""
+        for layer, columns in self._layers:
+            chosen = np.zeros((len(columns), len(self.codes)), np.float32)
+            for place, column in enumerate(columns):
+                chosen[place, self._rows[column]] = 1
             centres, scales = [], []
-            for name in self.tasks[heads[0]].config.encoders:
+            for name in self._tasks[columns[0]].config.encoders:
                 block = self.blocks[name]
                 count = np.maximum(chosen @ self.bits[name], 1)
                 centre = chosen @ block / count
@@ -247,21 +241,21 @@ class HeadBank:
                 spread = length[:, 0] - (centre**2).sum(axis=1)
                 centres.append(centre.T)
                 scales.append(LENGTH / np.sqrt(np.maximum(spread, 1e-6 * length[:, 0] + 1e-12)))
-            layer.decay.assign([self.tasks[head].config.l2 / len(rows[head]) for head in heads])
+            layer.decay.assign([self._tasks[column].config.l2 / len(self._rows[column]) for column in columns])
             layer.centre.assign(np.concatenate(centres))
             layer.scale.assign(np.stack(scales))
 
     def _weights(self, rows: list[np.ndarray]) -> np.ndarray:
-        """Sample weights ``(n, H)``: 0 off a head's rows, its class weights on them, mean 1 over all listings."""
+        """Sample weights ``(n, columns)``: 0 off a column's rows, its class weights on them; 1 on average."""
         weights = np.zeros((len(self.codes), len(rows)), np.float32)
-        for head, (task, chosen) in enumerate(zip(self.tasks, rows, strict=True)):
+        for column, (task, chosen) in enumerate(zip(self._tasks, rows, strict=False)):
             codes = self.codes[chosen]
-            weights[chosen, head] = 1 / np.bincount(codes)[codes] if task.config.balanced else 1
+            weights[chosen, column] = 1 / np.bincount(codes)[codes] if task.config.balanced else 1
         return weights * (len(self.codes) / weights.sum(axis=0))
 
     def _slices(self) -> Iterator[slice]:
         """All listings, in slices whose logits fit in memory."""
-        step = max(1, 2**25 // (len(self.tasks) * self.classes))
+        step = max(1, 2**25 // (len(self._tasks) * self.classes))
         for start in range(0, len(self.codes), step):
             yield slice(start, start + step)
 
@@ -269,8 +263,8 @@ class HeadBank:
         return tuple(array[rows] for part in (self.blocks, self.bits) for array in part.values())
 
     def _logits(self, rows: slice) -> np.ndarray:
-        """Logits ``(rows, H, K)`` of these listings, heads in the order of the tasks."""
-        logits: np.ndarray = self._model(list(self._inputs(rows))).numpy()
+        """Logits ``(rows, columns, K)`` of these listings, scouts first."""
+        logits: np.ndarray = self._forward(list(self._inputs(rows))).numpy()
         return logits[:, np.argsort(self._order)]
 
 

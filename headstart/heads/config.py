@@ -19,10 +19,10 @@ class HeadConfig:
     """Units of one hidden ReLU layer; 0 for a linear head."""
     dropout: float = 0.0
     """Share of the hidden units dropped in training."""
-    l2: float = 16.0
+    l2: float = 8.0
     """Penalty: this over the number of listings learnt from, times the sum of squared kernel weights, is added to the
     mean cross-entropy. A prior on the weights that more listings outweigh."""
-    learning_rate: float = 1e-2
-    """Adam's step."""
+    learning_rate: float = 4e-2
+    """Adam's first step; it shrinks as training goes on."""
     balanced: bool = True
     """Weigh each listing by the inverse frequency of its category."""

@@ -13,8 +13,8 @@ import tensorflow as tf
 class BankLayer(keras.layers.Layer):
     """H dense heads of one shape on the same encoders' vectors.
 
-    Inputs are a block ``(n, dim)`` for each of the E encoders and the presence bits ``(n, E)``; the output is the
-    logits ``(n, H, K)``. Each head has its own centre and scale for every block. Both are folded into its first
+    Inputs are a block ``(n, dim)`` and a presence bit ``(n, 1)`` for each of the E encoders; the output is the logits
+    ``(n, H, K)``. Each head has its own centre and scale for every block. Both are folded into its first
     kernel, so that one matrix product a block serves all heads. An absent modality adds nothing, as if it were at
     the head's centre, and its presence bit has a weight of its own. Every weight has the heads on its axis 1.
 
@@ -73,11 +73,11 @@ class BankLayer(keras.layers.Layer):
         """The output layer of hidden heads: kernel ``(U, H, K)`` and bias ``(1, H, K)``."""
         return self.out_kernel * self.rates, self.out_bias * self.rates
 
-    def call(self, blocks: Sequence[Any], present: Any, training: bool = False) -> Any:
+    def call(self, blocks: Sequence[Any], bits: Sequence[Any], training: bool = False) -> Any:
         kernel, presence, bias = self.first_layer()
         _, heads, width = bias.shape
         flat = [tf.reshape(part, (-1, heads * width)) for part in (*tf.split(kernel, self.dims), presence)]
-        products = [block @ part for block, part in zip((*blocks, present), flat, strict=True)]
+        products = [block @ part for block, part in zip((*blocks, tf.concat(bits, axis=1)), flat, strict=True)]
         out = tf.reshape(tf.add_n(products), (-1, heads, width)) + bias
         # The penalty is on the kernel as it meets centred and scaled vectors, so that it means the same for all.
         squares = tf.reduce_sum((self.kernel * self.rates) ** 2, axis=(0, 2))
