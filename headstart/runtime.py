@@ -10,6 +10,10 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -26,17 +30,39 @@ def tensorflow() -> ModuleType:
 
     The import takes seconds of processor time: call this only where a network really runs.
     """
+    started = time.perf_counter()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import tensorflow as tf
+    with _quiet():
+        import tensorflow as tf
 
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(cores())
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:  # TensorFlow already ran in this process: its threads are as its owner set them
-        pass
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(cores())
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError:  # TensorFlow already ran in this process: its threads are as its owner set them
+            pass
+        tf.constant(0)  # it greets at its first operation, too
     tf.get_logger().setLevel("ERROR")
+    import_seconds.append(time.perf_counter() - started)
     return tf
+
+
+import_seconds: list[float] = []
+"""How long starting TensorFlow took in this process; empty where it was not needed."""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on stderr from here on: TensorFlow's C++ greets before its own log level applies."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @cache

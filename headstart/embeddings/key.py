@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +48,13 @@ class PhotoKeys:
     def __init__(self, note: Path) -> None:
         """Read the note at `note`. One that is missing or damaged counts as empty: it only saves time."""
         self._note = note
-        self._known: dict[str, tuple[int, int, bytes]] = {}
+        self._known: dict[bytes, tuple[int, int, bytes]] = {}
         self._changed = False
         try:
-            columns = pq.read_table(note).to_pydict()
+            columns = pq.read_table(note, page_checksum_verification=True).to_pydict()
             entries = zip(columns["size"], columns["mtime_ns"], columns["key"], strict=True)
             self._known = dict(zip(columns["path"], entries, strict=True))
-        except (OSError, pa.ArrowException, KeyError):
+        except (OSError, ValueError, KeyError, pa.ArrowException):
             self._known = {}
 
     def keys(self, photos: Sequence[Path | None]) -> list[bytes | None]:
@@ -60,7 +62,7 @@ class PhotoKeys:
         return [None if photo is None else self._key(photo) for photo in photos]
 
     def _key(self, photo: Path) -> bytes | None:
-        path = str(photo.absolute())
+        path = os.fsencode(photo.absolute())  # a folder's name need not be valid UTF-8
         try:
             stat = photo.stat()
             known = self._known.get(path)
@@ -75,18 +77,20 @@ class PhotoKeys:
         return key
 
     def save(self) -> None:
-        """Write the note, if anything was learnt."""
+        """Write the note, if anything was learnt. A disk that does not take it costs time only, as above."""
         if not self._changed:
             return
         sizes, times, keys = zip(*self._known.values(), strict=True)
         table = pa.table(
             {
-                "path": pa.array(self._known, pa.string()),
+                "path": pa.array(self._known, pa.binary()),
                 "size": pa.array(sizes, pa.int64()),
                 "mtime_ns": pa.array(times, pa.int64()),
                 "key": pa.array(keys, pa.binary(KEY_BYTES)),
             }
         )
-        self._note.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._note, lambda file: pq.write_table(table, file))
-        self._changed = False
+        with suppress(OSError):
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            # Without checksums a bit that flips on disk would go unseen, and make a key that fits no photo.
+            write_atomically(self._note, lambda file: pq.write_table(table, file, write_page_checksum=True))
+            self._changed = False

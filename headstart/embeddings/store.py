@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from headstart.embeddings.part import FORMAT, Receipt, open_part, part_problems, read_receipt, write_part
+from headstart.embeddings.part import (
+    FORMAT,
+    Receipt,
+    open_part,
+    part_problems,
+    read_receipt,
+    read_record,
+    write_part,
+    write_record,
+)
 from headstart.errors import StoreError
-from headstart.files import write_text_atomically
 
 _HEADER = "encoder.json"
 
@@ -30,23 +37,13 @@ class EmbeddingStore:
         Raises:
             StoreError: no store there, or its ``encoder.json`` is damaged or of a newer format.
         """
+        header = read_record(folder / _HEADER)
         self.folder = folder
-        try:
-            header = json.loads((folder / _HEADER).read_bytes())
-            self.format = int(header["format"])
-            self.name = str(header["name"])
-            self.modality = str(header["modality"])
-            self.dim = int(header["dim"])
-            self.dtype = np.dtype(header["dtype"])
-            self.fingerprint = str(header["fingerprint"])
-        except FileNotFoundError:
-            raise StoreError(f"no store at {folder}: run 'headstart extract' first") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{folder / _HEADER} is damaged ({error}): restore it or extract again") from None
-        if self.format > FORMAT:
-            raise StoreError(
-                f"{folder} is of store format {self.format}, this headstart reads up to {FORMAT}: upgrade it"
-            )
+        self.name: str = header["name"]
+        self.modality: str = header["modality"]
+        self.dim: int = header["dim"]
+        self.dtype = np.dtype(header["dtype"])
+        self.fingerprint: str = header["fingerprint"]
 
     @classmethod
     def create(
@@ -62,25 +59,25 @@ class EmbeddingStore:
         """Open the store of this encoder under `root`, made if it is not there.
 
         Raises:
-            StoreError: the folder holds another encoder's vectors, or cannot be written.
+            StoreError: the folder holds another encoder's vectors or another precision, is damaged, or cannot be
+                written.
         """
         folder = root / store_folder(name, fingerprint)
         header = {
-            "format": FORMAT, "name": name, "modality": modality, "dim": dim, "dtype": dtype,
+            "format": FORMAT, "name": name, "modality": modality, "dim": dim, "dtype": str(np.dtype(dtype)),
             "fingerprint": fingerprint, "spec": spec,
         }  # fmt: skip
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / _HEADER).exists():
-                write_text_atomically(folder / _HEADER, json.dumps(header, indent=1))
+                write_record(folder / _HEADER, header)
         except OSError as error:
             raise StoreError(f"{folder} cannot be written ({error.strerror}): choose another --store") from None
         store = cls(folder)
-        if (store.fingerprint, store.dim, store.modality) != (fingerprint, dim, modality):
-            raise StoreError(
-                f"{folder} holds vectors of {store.name} {store.fingerprint[:12]} (dim {store.dim}), not of "
-                f"{name} {fingerprint[:12]} (dim {dim}): choose another --store"
-            )
+        kept = f"{store.modality} {store.dtype} (n, {store.dim}) of {store.fingerprint}"
+        wanted = f"{modality} {np.dtype(dtype)} (n, {dim}) of {fingerprint}"
+        if kept != wanted:
+            raise StoreError(f"{folder} holds vectors {kept}, not {wanted}: choose another --store")
         return store
 
     @cached_property
@@ -152,8 +149,10 @@ class EmbeddingStore:
         """Vectors of these rows, shape ``(len(rows), dim)``, in the store's precision.
 
         Raises:
-            StoreError: a part's file is damaged.
+            StoreError: a row that is not there (−1 included), or a part's file is damaged.
         """
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise StoreError(f"rows {rows.min()} to {rows.max()} are not all in {self.folder}: it has {len(self)}")
         out = np.empty((len(rows), self.dim), self.dtype)
         ends = np.cumsum([receipt.rows for receipt in self.receipts])
         part = np.searchsorted(ends, rows, side="right")
@@ -196,7 +195,7 @@ class EmbeddingStore:
             except StoreError as error:
                 problems.append(str(error))
                 continue
-            if receipt.fingerprint != self.fingerprint:
+            if receipt.fingerprint != self.fingerprint or receipt.dim != self.dim:
                 problems.append(f"{path} is of encoder {receipt.fingerprint[:12]}, not {self.fingerprint[:12]}")
             problems += part_problems(self.folder, receipt)
         return problems

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.catalog import Catalog
+from headstart.catalog import Batch, Catalog
 from headstart.embeddings.features import listing_keys
 from headstart.embeddings.key import PhotoKeys, content_key, key_rows
+from headstart.embeddings.part import MOST_ROWS
 from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import EncoderError, ItemError
 from headstart.extract.encoder import Encoder
@@ -44,12 +45,12 @@ class Extraction:
     listings: int = 0
     """Listings that have this modality."""
     distinct: int = 0
-    """Distinct contents among them: one content, one vector."""
+    """Distinct contents among them: one content, one vector. A photo that cannot be opened counts as its own."""
     encoded: int = 0
     """Vectors made by this run; the others were kept before."""
     seconds: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """Listing id and reason, for what could not be read."""
+    """Reason for each content that could not be read, with the id of the first listing that has it."""
 
 
 def open_store(root: Path, encoder: Encoder, dtype: str = "float16") -> EmbeddingStore:
@@ -68,7 +69,7 @@ def extract(
         catalog: the listings; read in a stream, twice where something is missing.
         encoders: the frozen encoders, of either modality.
         root: the folder of the stores, made if it is not there.
-        part_rows: vectors a part, at most 65,536.
+        part_rows: vectors a part, at least one batch of the encoder's and at most 65,536.
 
     Returns:
         What each encoder did, and its store.
@@ -105,10 +106,17 @@ def _plan(
             names = [key.tobytes() for key in keys]
             seen[number].update(names)
             missing[number].update(names[place] for place in np.flatnonzero(store.lookup(keys) < 0))
-            report.listings += len(listed)
+            there = [row for row, content in enumerate(_contents(store.modality, batch)) if content is not None]
+            unopened = np.setdiff1d(there, listed)
+            report.listings += len(there)
+            report.failures += [(batch.ids[row], "photo cannot be opened") for row in unopened]
     for report, distinct in zip(reports, seen, strict=True):
-        report.distinct = len(distinct)
+        report.distinct = len(distinct) + len(report.failures)
     return missing
+
+
+def _contents(modality: str, batch: Batch) -> Sequence[str | Path | None]:
+    return batch.texts if modality == "text" else batch.photos
 
 
 def _items(catalog: Catalog, modality: str, keys: set[bytes], photo_keys: PhotoKeys) -> Iterator[Item]:
@@ -116,7 +124,7 @@ def _items(catalog: Catalog, modality: str, keys: set[bytes], photo_keys: PhotoK
     left = set(keys)
     for batch in catalog.batches():
         listed, found = listing_keys(modality, batch.texts, batch.photos, photo_keys)
-        contents: Sequence[str | Path | None] = batch.texts if modality == "text" else batch.photos
+        contents = _contents(modality, batch)
         for row, key in zip(listed, found, strict=True):
             name = key.tobytes()
             content = contents[row]
@@ -150,7 +158,7 @@ def _encode(
                     part.add([key for key, _ in ready], _checked(encoder, [made for _, made in ready]))
                     report.encoded += len(ready)
                 advance(len(batch))
-                if len(part.keys) >= part_rows:
+                if len(part.keys) + encoder.batch > min(part_rows, MOST_ROWS):
                     part.keep()
         finally:
             part.keep()  # what is encoded is kept, also when Ctrl-C or an error ends the run
@@ -186,7 +194,7 @@ def _prepare(encoder: Encoder, item: Item) -> object:
             return encoder.prepare(content)
         data = content.read_bytes()
         if content_key("image", data) != key:
-            return ItemError("photo changed while it was being read: extract again")
+            return ItemError("photo changed while it was being read, or without a new date: touch it, extract again")
         return encoder.prepare(data)
     except ItemError as error:
         return error

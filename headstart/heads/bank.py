@@ -34,6 +34,9 @@ BATCH = 4096
 """Listings a step. Up to so many, every step sees all of them: the quickest way while they fit the cache."""
 STEP = 1e-2
 """Adam's step before a head's own factor."""
+EPSILON = 1e-5
+"""Adam's. Balanced categories make a bias's gradient zero but for rounding, about 1e-8, which Adam's usual 1e-7 lets
+grow into steps that differ from run to run."""
 HALVING = 5
 """Looks in which the step halves, so that a head settles instead of circling its optimum."""
 LOOK = 10
@@ -118,6 +121,7 @@ class HeadBank:
                 bad = self.tasks[int(np.flatnonzero(~np.isfinite(losses))[0])].config
                 raise ModelError(f"the loss is not finite at learning rate {bad.learning_rate}: give a lower one")
             better = losses < self.inner_loss * (1 - 1e-4)
+            better &= number - self.looks <= PATIENCE  # a head that is done stays so while others still learn
             self.inner_loss[better], self.looks[better] = losses[better], number
             for layer, columns in self._layers:
                 chosen = np.array([column >= heads and better[column - heads] for column in columns])
@@ -199,10 +203,10 @@ class HeadBank:
         self._model = keras().Model([*blocks.values(), *bits.values()], out)
         self._forward = tensorflow().function(self._model, reduce_retracing=True, autograph=False)
         # A look is some whole passes over the listings, and at least LOOK steps.
-        passes = math.ceil(len(self.codes) / BATCH)
-        self._steps = passes * math.ceil(LOOK / passes)
+        self._passes = math.ceil(len(self.codes) / BATCH)
+        self._steps = self._passes * math.ceil(LOOK / self._passes)
         schedule = keras().optimizers.schedules.ExponentialDecay(STEP, HALVING * self._steps, 0.5)
-        optimizer = keras().optimizers.Adam(schedule)
+        optimizer = keras().optimizers.Adam(schedule, epsilon=EPSILON)
         optimizer.build(self._model.trainable_variables)  # or TensorFlow traces the step twice to make its variables
         self._model.compile(optimizer, _cross_entropy, steps_per_execution=self._steps, jit_compile=False)
 
@@ -218,10 +222,7 @@ class HeadBank:
         # Keras divides the loss by its number of columns too: times that, every column has its own average.
         weights = self._weights(self._rows)[:, self._order] * len(self._rows)
         data = self._inputs(slice(None)), np.maximum(self.codes, 0), weights
-        if len(self.codes) <= BATCH:
-            batches = data_of.from_tensors(data).repeat()
-        else:
-            batches = data_of.from_tensor_slices(data).shuffle(len(self.codes), seed=0).repeat().batch(BATCH)
+        batches = data_of.from_tensors(data).repeat() if self._passes == 1 else _shuffled(data, self._passes)
         self._model.fit(
             batches, epochs=MOST_LOOKS, steps_per_epoch=self._steps, callbacks=[Look()], verbose=0, shuffle=False
         )
@@ -266,6 +267,23 @@ class HeadBank:
         """Logits ``(rows, columns, K)`` of these listings, scouts first."""
         logits: np.ndarray = self._forward(list(self._inputs(rows))).numpy()
         return logits[:, np.argsort(self._order)]
+
+
+def _shuffled(data: Any, steps: int) -> Any:
+    """Pass after pass over the rows of `data`, each in another order and in so many equal batches.
+
+    Rows are gathered a batch at a time: to take them one by one costs more than to learn from them.
+    """
+    tf = tensorflow()
+    data = tf.nest.map_structure(tf.constant, data)
+    size = len(data[1]) // steps
+
+    def order(number: Any) -> Any:
+        rows = tf.random.experimental.stateless_shuffle(tf.range(len(data[1])), seed=(0, number))
+        return tf.reshape(rows[: steps * size], (steps, size))
+
+    batches = tf.data.Dataset.counter().map(order).unbatch()
+    return batches.map(lambda rows: tf.nest.map_structure(lambda part: tf.gather(part, rows), data)).prefetch(1)
 
 
 def _cross_entropy(codes: Any, logits: Any) -> Any:

@@ -144,15 +144,22 @@ class Classifier:
             card = json.loads((folder / _CARD).read_bytes())
             if card["format"] > FORMAT:
                 raise ModelError(f"{folder} is of format {card['format']}, this headstart reads {FORMAT}: upgrade it")
-            classifier = cls(
-                HeadConfig(**{**card["config"], "encoders": tuple(card["config"]["encoders"])}), card["seed"]
-            )
-            classifier.classes_, classifier.fingerprints_ = card["classes"], card["fingerprints"]
-            classifier.columns, digest = card["columns"], card["head"]
+            config = HeadConfig(**{**card["config"], "encoders": tuple(card["config"]["encoders"])})
+            classifier = cls(config, card["seed"])
+            classifier.classes_ = [str(label) for label in card["classes"]]
+            classifier.fingerprints_ = {name: str(card["fingerprints"][name]) for name in config.encoders}
+            classifier.columns, digest = dict(card["columns"]), card["head"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{folder / _CARD} is damaged ({error}): train the classifier again") from None
         if file_digest(folder / _HEAD) != digest:
             raise ModelError(f"{folder / _HEAD} is not the one that {_CARD} describes: train the classifier again")
         tensorflow()
-        classifier.network_ = keras().models.load_model(folder / _HEAD, compile=False)
+        try:
+            classifier.network_ = keras().models.load_model(folder / _HEAD, compile=False)
+        except (OSError, ValueError, KeyError, TypeError):  # what Keras says of it takes many lines
+            raise ModelError(
+                f"{folder / _HEAD} cannot be read by Keras {keras().__version__}: train the classifier again"
+            ) from None
+        if classifier.network_.output_shape[-1] != len(classifier.classes_):
+            raise ModelError(f"{folder / _CARD} names another number of categories than the head has: train it again")
         return classifier

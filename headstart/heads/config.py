@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from headstart.embeddings.features import Features
+
 
 @dataclass(frozen=True)
 class HeadConfig:
@@ -26,3 +28,10 @@ class HeadConfig:
     """Adam's first step; it shrinks as training goes on."""
     balanced: bool = True
     """Weigh each listing by the inverse frequency of its category."""
+
+
+def head_encoders(features: Features) -> dict[str, tuple[str, ...]]:
+    """Which encoders each head reads: ``text``, ``image``, and ``fused`` where there are both."""
+    text, image = features.encoders("text"), features.encoders("image")
+    heads = {"text": text, "image": image, "fused": text + image if text and image else ()}
+    return {name: encoders for name, encoders in heads.items() if encoders}

@@ -17,7 +17,7 @@ from headstart.errors import HeadstartError
 from headstart.extract.run import Extraction
 from headstart.heads.bank import HeadBank, HeadTask
 from headstart.heads.classifier import Classifier
-from headstart.heads.config import HeadConfig
+from headstart.heads.config import HeadConfig, head_encoders
 from headstart.heads.control import SETTINGS, Control, control_fold
 from headstart.heads.splits import Fold, judgeable, repeated_folds
 from headstart.progress import progress
@@ -84,14 +84,6 @@ class _Judged:
         return out
 
 
-def head_configs(features: Features, base: HeadConfig | None = None) -> dict[str, HeadConfig]:
-    """The heads that these features allow: ``text``, ``image``, and ``fused`` where there are both."""
-    text, image = features.encoders("text"), features.encoders("image")
-    wanted = {"text": text, "image": image, "fused": text + image if text and image else ()}
-    settings = {**asdict(base), "encoders": None} if base else {}
-    return {name: HeadConfig(**{**settings, "encoders": names}) for name, names in wanted.items() if names}
-
-
 def benchmark(
     catalog: Catalog,
     features: Features,
@@ -122,7 +114,7 @@ def benchmark(
     )
     mask, rare = judgeable(features.labels, groups, settings.folds)
     judged = _judged(catalog, features, groups, mask, settings)
-    configs = head_configs(features)
+    configs = {name: HeadConfig(encoders) for name, encoders in head_encoders(features).items()}
 
     opinions = _head_opinions(judged, configs)
     with_control = any(text is not None for text in judged.texts)
@@ -301,19 +293,16 @@ def _verdict(approaches: list[Approach], comparisons: tuple[Comparison, ...]) ->
         f"{best.title} puts {wording.percent(best.accuracy.mean)} of the listings into their right category "
         f"(95 % interval {wording.interval(best.accuracy)}), the most of {len(approaches)} approaches."
     ]
-    for other in ("text", "control"):
+    for other, against in (("text", "text alone"), ("control", "the TF-IDF control")):
         found = next((c for c in comparisons if (c.a, c.b) == ("fused", other)), None)
         if found is None:
             continue
-        gain, against = wording.points(found.difference.mean), TITLES[other]
-        if found.verdict == "better":
-            sentences.append(f"The photo beside the text pays: {gain} against {against}, more than chance explains.")
-        elif found.verdict == "worse":
-            sentences.append(f"Both together do worse than {against}: {gain}, more than chance explains.")
+        gain = wording.points(found.difference.mean)
+        if found.verdict == "not distinguishable":
+            told = f"Both together cannot be told from {against}: {gain}, which may be chance."
         else:
-            sentences.append(
-                f"Both together cannot be told from {against} on these listings: {gain}, which chance explains."
-            )
+            told = f"Both together are {found.verdict} than {against}: {gain}, more than chance explains."
+        sentences.append(told)
     heads = [by_name[name] for name in ("fused", "text", "image") if name in by_name]
     if heads:
         sentences.append(

@@ -1,0 +1,376 @@
+"""The command line: parse, call one function, print. Results go to stdout, all else to stderr."""
+
+import functools
+import inspect
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.errors import HeadstartError
+
+if TYPE_CHECKING:
+    from headstart.embeddings.store import EmbeddingStore
+    from headstart.reports.figures import Table
+    from headstart.workflow import Source
+
+_STARTED = time.perf_counter()
+
+app = typer.Typer(
+    help="Product listings to categories: frozen encoders read every listing once, small heads train in seconds.",
+    epilog="Start with: headstart demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+store_app = typer.Typer(help="The kept vectors.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(store_app, name="store")
+
+Store = Annotated[Path, typer.Option(envvar="HEADSTART_STORE", help="Folder of the kept vectors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
+
+
+class HeadName(StrEnum):
+    """Which vectors a head reads."""
+
+    text = "text"
+    image = "image"
+    fused = "fused"
+
+
+def _source(
+    *,
+    catalog: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON Lines file, one listing a row.")],
+    id: Annotated[str, typer.Option(help="Column of the ids, each used once.")] = "id",
+    text: Annotated[list[str] | None, typer.Option(help="Column of texts; several are joined in order.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of photo file names.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the photos. Without --image, they are named by id.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the categories.")] = None,
+    label_level: Annotated[int | None, typer.Option(help="Take this level of a category path; 1 is the top.")] = None,
+    label_separator: Annotated[str, typer.Option(help="What stands between two levels.")] = ">>",
+    delimiter: Annotated[str, typer.Option(help="Between the cells of a CSV.")] = ",",
+    encoding: Annotated[str, typer.Option(help="Of a CSV or JSON Lines file, such as latin-1.")] = "utf-8",
+    store: Store = Path("store"),
+) -> "Source":
+    """The options of every command that reads a catalogue."""
+    from headstart.catalog import Columns
+    from headstart.workflow import Source
+
+    columns = Columns(id, tuple(text or ()), image, label, label_level, label_separator)
+    return Source(catalog, columns, images, delimiter, encoding, store)
+
+
+def takes_catalog(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `_source` in place of its parameter `source`."""
+    shared = list(inspect.signature(_source).parameters.values())
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "source"
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        source = _source(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        command(source=source, **given)
+
+    first = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
+    rest = [parameter for parameter in own if parameter not in first]
+    parameters = [*first, *shared, *rest]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del run.__wrapped__
+    return run
+
+
+Encoders = Annotated[
+    list[str] | None, typer.Option("--encoder", help="Name from 'headstart encoders'; several may be given.")
+]
+EXAMPLE = "--id sku --text title --text description --image photo --images photos/ --label category"
+
+
+@app.command(epilog="Example: headstart demo --folder demo")
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the sample, its vectors and the report go.")] = Path("demo"),
+    seed: Seed = 2026,
+) -> None:
+    """The whole story on a drawn sample of 1050 French listings; writes a report."""
+    from headstart.catalog import Columns
+    from headstart.sample import COLUMNS, draw_sample
+    from headstart.workflow import Source
+
+    path = draw_sample(folder, seed=seed)
+    columns = Columns(COLUMNS.id, COLUMNS.texts, COLUMNS.photo, COLUMNS.label)
+    source = Source(path, columns, folder / "photos", store=folder / "store")
+    _judge(source, folder, "Les Bonnes Affaires", folds=5, repeats=2, seed=0, cosine=0.95, drawn=True, as_json=False)
+
+
+@app.command(epilog=f"Example: headstart extract listings.csv {EXAMPLE}")
+@takes_catalog
+def extract(source: "Source", encoder: Encoders = None) -> None:
+    """Read every listing once and keep its vectors; what is kept already is not read again."""
+    from headstart.workflow import read_once
+
+    read_once(_with_encoders(source, encoder), features=False)
+
+
+@app.command(epilog=f"Example: headstart train listings.csv {EXAMPLE} --head fused --save model")
+@takes_catalog
+def train(
+    source: "Source",
+    encoder: Encoders = None,
+    head: Annotated[HeadName | None, typer.Option(help="Default: fused, or what there is.")] = None,
+    hidden: Annotated[int, typer.Option(min=0, help="Units of a hidden layer; 0 for none.")] = 0,
+    dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Share of hidden units dropped.")] = 0.0,
+    l2: Annotated[float | None, typer.Option(min=0, help="Penalty on large weights.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="First step of Adam.")] = None,
+    balanced: Annotated[bool, typer.Option(help="Weigh rare categories as much as frequent ones.")] = True,
+    holdout: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of listings to judge on.")] = 0.2,
+    save: Annotated[Path | None, typer.Option(help="Train again on all listings and save the classifier.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train one head on the kept vectors and judge it on listings it has not seen."""
+    from headstart import runtime, workflow
+    from headstart.reports import wording
+
+    given = {"hidden": hidden, "dropout": dropout, "l2": l2, "learning_rate": learning_rate, "balanced": balanced}
+    settings = {name: value for name, value in given.items() if value is not None}
+    read = workflow.read_once(_with_encoders(source, encoder))
+    found = workflow.train(read, head and head.value, settings, holdout, seed, save)
+    figures = found.figures
+    seconds = {
+        "fit": found.fit_seconds,
+        "predict": found.predict_seconds,
+        "tensorflow_import": sum(runtime.import_seconds),
+        "all": time.perf_counter() - _STARTED,
+    }
+    if as_json:
+        scores = {name: vars(getattr(figures, name)) for name in ("accuracy", "macro_f1", "top3")}
+        counts = {"train": found.train_rows, "test": found.test_rows}
+        typer.echo(json.dumps({"head": found.head, "listings": counts, **scores, "seconds": seconds}, indent=2))
+    else:
+        for name, value in (("accuracy", figures.accuracy), ("macro-F1", figures.macro_f1), ("top-3", figures.top3)):
+            line = f"{name:9} {wording.percent(value.mean):>8}   ({wording.interval(value)})"
+            typer.echo(wording.plain(line))
+        typer.echo(
+            f"{found.head} head, learnt from {found.train_rows:,} listings, judged on {found.test_rows:,} others\n"
+            f"fit {seconds['fit']:.2f} s, prediction {1000 * seconds['predict']:.0f} ms; from start to figures "
+            f"{seconds['all']:.1f} s, {seconds['tensorflow_import']:.1f} s of it starting TensorFlow"
+        )
+    if found.rare:
+        names = ", ".join(repr(label) for label in list(found.rare)[:5])
+        _say(f"{len(found.rare)} categories have one distinct listing, learnt but not judged: {names}")
+    if save is not None:
+        _say(f"the classifier, trained on all of them, is in {save}; try: headstart predict {save} {source.path}")
+
+
+@app.command(epilog=f"Example: headstart benchmark listings.csv {EXAMPLE} --out report")
+@takes_catalog
+def benchmark(
+    source: "Source",
+    encoder: Encoders = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, report.md and results.json.")] = Path("report"),
+    folds: Annotated[int, typer.Option(min=2, help="Parts the listings are cut into.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="How many times, with other cuts.")] = 2,
+    duplicate_cosine: Annotated[float, typer.Option(min=0.5, max=1, help="Nearer listings stay together.")] = 0.95,
+    title: Annotated[str, typer.Option(help="Of the report.")] = "",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Judge text, image, both fused and a TF-IDF control on the same folds; writes a report."""
+    source = _with_encoders(source, encoder)
+    _judge(source, out, title or source.path.name, folds, repeats, seed, duplicate_cosine, False, as_json)
+
+
+@app.command(epilog="Example: headstart predict model new.csv --images photos/ --out predictions.csv")
+@takes_catalog
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder that 'headstart train --save' wrote.")],
+    source: "Source",
+    out: Annotated[Path | None, typer.Option(help="File ending in .csv, .parquet or .jsonl; else stdout.")] = None,
+) -> None:
+    """Give every listing a category, with its probability and the next best ones."""
+    from headstart import workflow
+    from headstart.heads.classifier import Classifier
+    from headstart.predictions import check_suffix
+
+    if out is not None:
+        check_suffix(out)
+    rows = workflow.predict(Classifier.load(model), source, out)
+    if out is not None:
+        _say(f"{rows:,} listings classified: {out}")
+
+
+@app.command(epilog="Example: headstart encoders --json")
+def encoders(as_json: Json = False) -> None:
+    """What encoders there are, and whether their weights are on this machine."""
+    from headstart.extract.registry import describe
+
+    rows = describe()
+    if as_json:
+        typer.echo(json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False))
+        return
+    header = ("Name", "Reads", "Dim", "Here", "Licence", "What", "Source")
+    cells = [
+        (row.name, row.modality, str(row.dim), "yes" if row.here else "no", row.licence, row.what, row.source)
+        for row in rows
+    ]
+    _table(header, cells)
+
+
+@store_app.command("info", epilog="Example: headstart store info --store store")
+def store_info(store: Store = Path("store"), as_json: Json = False) -> None:
+    """How many vectors are kept, of which encoders, in how many bytes."""
+    found: list[dict[str, Any]] = [
+        {
+            "encoder": kept.name,
+            "modality": kept.modality,
+            "dim": kept.dim,
+            "fingerprint": kept.fingerprint,
+            "vectors": len(kept),
+            "parts": len(kept.receipts),
+            "bytes": kept.bytes(),
+            "seconds_per_vector": round(kept.seconds_per_row(), 6),
+        }
+        for kept in _kept(store)
+    ]
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    header = ("Encoder", "Reads", "Dim", "Vectors", "Parts", "MB", "ms each", "Fingerprint")
+    cells = [
+        (
+            str(row["encoder"]),
+            str(row["modality"]),
+            str(row["dim"]),
+            f"{row['vectors']:,}",
+            str(row["parts"]),
+            f"{row['bytes'] / 1e6:.1f}",
+            f"{1000 * row['seconds_per_vector']:.1f}",
+            str(row["fingerprint"])[:12],
+        )
+        for row in found
+    ]
+    _table(header, cells)
+
+
+@store_app.command("verify", epilog="Example: headstart store verify --store store")
+def store_verify(store: Store = Path("store")) -> None:
+    """Read every kept vector and check it against its receipt; exit 1 where something is wrong."""
+    problems = 0
+    for kept in _kept(store):
+        found = kept.verify()
+        problems += len(found)
+        typer.echo(f"{kept.name}: {'all is well' if not found else f'{len(found)} problems'}")
+        for problem in found:
+            typer.echo(f"  {problem}")
+    if problems:
+        raise HeadstartError(f"{problems} problems in {store}: delete the files named above and extract again")
+
+
+def _kept(root: Path) -> "list[EmbeddingStore]":
+    """The stores under `root`, of which there is at least one."""
+    from headstart.embeddings.store import stores
+
+    found = list(stores(root))
+    if not found:
+        raise HeadstartError(f"no vectors are kept in {root}: name a folder with --store, or run 'headstart extract'")
+    return found
+
+
+def _judge(
+    source: "Source",
+    out: Path,
+    title: str,
+    folds: int,
+    repeats: int,
+    seed: int,
+    cosine: float,
+    drawn: bool,
+    as_json: bool,
+) -> None:
+    """Run the benchmark, write the report, print the leaderboard."""
+    from headstart.reports.benchmark import Settings
+    from headstart.reports.render import leaderboard_table
+    from headstart.workflow import judge, read_once
+
+    read = read_once(source)
+    _say("judging every approach on the same folds …")
+    settings = Settings(folds, repeats, seed, cosine)
+    command = shlex.join(["headstart", *sys.argv[1:]])
+    result = judge(read, settings, out, title=title, command=command, drawn=drawn)
+    if as_json:
+        typer.echo(result.to_json())
+        return
+    board: Table = leaderboard_table(result)
+    _table(board.header, board.rows)
+    for sentence in result.verdict:
+        typer.echo(sentence.replace("\u00a0", " "))
+    if drawn:
+        typer.echo("These listings are drawn: the figures show how the report works, not what a catalogue would give.")
+    for name in ("report.html", "report.md", "results.json"):
+        typer.echo(str(out / name))
+
+
+def _with_encoders(source: "Source", names: list[str] | None) -> "Source":
+    from dataclasses import replace
+
+    return replace(source, encoders=tuple(names or ()))
+
+
+def _table(header: tuple[str, ...], rows: Any) -> None:
+    """Print aligned columns: a table that reads the same on a terminal, in a pipe and in a log."""
+    rows = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+class Stopped(BaseException):
+    """Ctrl-C, or a polite kill."""
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped(number)
+
+
+def main() -> None:
+    """Run the command line. Exit 0: done; 1: it could not, one line says why; 2: wrong usage; 130: stopped."""
+    import signal
+    import warnings
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, _stop)
+    warnings.filterwarnings("ignore", module="PIL")  # a damaged photo is counted with its reason, not warned of
+    try:
+        app()
+    except Stopped as stopped:
+        _say("stopped: what was encoded is kept, the same command goes on from there")
+        sys.exit(128 + int(stopped.args[0]))
+    except HeadstartError as error:
+        _fail(str(error))
+    except Exception as error:
+        if os.environ.get("HEADSTART_DEBUG"):
+            raise
+        _fail(f"{type(error).__name__}: {error}; HEADSTART_DEBUG=1 shows where")
+
+
+def _fail(message: str) -> None:
+    _say(f"error: {' '.join(message.split())}")
+    sys.exit(1)

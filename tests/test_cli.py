@@ -1,0 +1,288 @@
+"""The command line as a person meets it: a real process, real files, one line for whatever goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+WORDS = {
+    "Montres": "montre bracelet acier quartz cadran étanche",
+    "Linge": "drap coton housse couette serviette éponge",
+    "Jouets": "puzzle peluche bébé hochet poupée cubes",
+}
+COLUMNS = ("--id", "sku", "--text", "titre", "--image", "photo", "--label", "rayon", "--images", "photos")
+
+
+def headstart(*words: str, cwd: Path, timeout: int = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from headstart.cli import main; main()", *words],
+        cwd=cwd, capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+
+
+def listings(folder: Path, rows: int = 45, photos: bool = True) -> Path:
+    """A small catalogue: three categories, told apart by their words and their photos' colours."""
+    rng = np.random.default_rng(7)
+    (folder / "photos").mkdir(exist_ok=True)
+    with (folder / "listings.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("sku", "titre", "photo", "rayon"))
+        for row in range(rows):
+            code = row % len(WORDS)
+            label, words = list(WORDS.items())[code]
+            title = " ".join(rng.choice(words.split(), 3)) + f" modèle {row} {rng.integers(10**6)}"
+            name = f"{row}.jpg" if photos else ""
+            if photos:
+                pixels = rng.integers(0, 120, (rng.integers(2, 9), rng.integers(2, 9), 3))
+                pixels[:, :, code] += 120
+                Image.fromarray(pixels.astype(np.uint8)).resize((96, 96), row % 4).save(folder / "photos" / name)
+            out.writerow((f"s{row}", title, name, label))
+    return folder / "listings.csv"
+
+
+def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """It ended with exit 1 and one line that names the value and the fix; no traceback."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    for part in parts:
+        assert part in last
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose listings are extracted and learnt from."""
+    folder = tmp_path_factory.mktemp("cli")
+    listings(folder)
+    done = headstart("train", "listings.csv", *COLUMNS, "--save", "model", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["head"] == "fused"
+    assert found["accuracy"]["mean"] > 0.8
+    return folder
+
+
+def test_help_names_every_command_and_needs_nothing_heavy(tmp_path: Path) -> None:
+    script = (
+        "import sys; from headstart.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'pyarrow', 'tensorflow', 'keras', 'sklearn'} & set(sys.modules); assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for command in ("demo", "extract", "train", "benchmark", "predict", "encoders", "store"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["demo", "extract", "train", "benchmark", "predict", "encoders"])
+def test_every_command_has_an_example(tmp_path: Path, command: str) -> None:
+    done = headstart(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"headstart {command}" in done.stdout.split("Example:")[1]
+
+
+def test_a_second_extraction_encodes_nothing_and_needs_no_columns_and_no_tensorflow(extracted: Path) -> None:
+    script = (
+        "import sys; sys.argv = ['headstart', 'extract', 'listings.csv']\nfrom headstart.cli import app\n"
+        "try: app()\nexcept SystemExit: pass\nassert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("nothing new, nothing encoded") == 2
+    assert "45 listings: 45 with a text, 45 with a photo, 45 with a category" in done.stderr
+    assert done.stdout == ""
+
+
+def test_predict_reads_new_listings_with_the_columns_of_the_model(extracted: Path) -> None:
+    lines = (extracted / "listings.csv").read_text().splitlines()
+    (extracted / "new.csv").write_text("\n".join([lines[0], *lines[1:4], "s999,,,"]) + "\n")
+    done = headstart("predict", "model", "new.csv", "--images", "photos", "--out", "out.jsonl", cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (extracted / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["s0", "s1", "s2", "s999"]
+    assert [row["category"] for row in rows[:3]] == list(WORDS)
+    assert [row["read"] for row in rows] == ["text+image"] * 3 + ["nothing"]
+    for row in rows:
+        assert row["probability"] >= row["second_probability"] >= row["third_probability"]
+        assert row["probability"] + row["second_probability"] + row["third_probability"] == pytest.approx(1, abs=1e-3)
+
+
+def test_predictions_go_to_stdout_as_csv(extracted: Path) -> None:
+    done = headstart("predict", "model", "listings.csv", cwd=extracted)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert len(rows) == 45
+    assert rows[0]["id"] == "s0"
+
+
+def test_benchmark_writes_the_report_and_prints_the_leaderboard(extracted: Path) -> None:
+    done = headstart("benchmark", "listings.csv", "--folds", "3", "--repeats", "1", cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("Approach")
+    result = json.loads((extracted / "report" / "results.json").read_text())
+    assert {approach["name"] for approach in result["approaches"]} == {"text", "image", "fused", "control"}
+    assert result["catalog"]["rows"] == 45
+    assert "not real" not in (extracted / "report" / "report.md").read_text()
+    assert (extracted / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_store_info_and_verify_see_damage(extracted: Path) -> None:
+    info = json.loads(headstart("store", "info", "--json", cwd=extracted).stdout)
+    assert {row["encoder"]: row["modality"] for row in info} == {
+        "use-multilingual-v3": "text",
+        "efficientnet-lite0": "image",
+    }
+    assert headstart("store", "verify", cwd=extracted).returncode == 0
+    part = next(path for path in extracted.glob("store/use*/*.npy") if "keys" not in path.name)
+    kept = part.read_bytes()
+    part.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        refused(headstart("store", "verify", cwd=extracted), "problems in store", "extract again")
+    finally:
+        part.write_bytes(kept)
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_a_store_that_is_not_there_is_said(tmp_path: Path, command: str) -> None:
+    refused(headstart("store", command, "--store", "nowhere", cwd=tmp_path), "nowhere", "headstart extract")
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    refused(headstart("extract", "gone.csv", "--text", "titre", cwd=tmp_path), "gone.csv", "does not exist")
+
+
+def test_a_column_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
+    listings(tmp_path, 3, photos=False)
+    done = headstart("extract", "listings.csv", "--id", "sku", "--text", "title", cwd=tmp_path)
+    refused(done, "'title'", "'titre'", "'rayon'", "--text")
+
+
+def test_no_column_named(tmp_path: Path) -> None:
+    listings(tmp_path, 3, photos=False)
+    refused(headstart("extract", "listings.csv", cwd=tmp_path), "--text")
+
+
+def test_two_rows_with_one_id_and_nothing_kept_is_lost(extracted: Path) -> None:
+    lines = (extracted / "listings.csv").read_text().splitlines()
+    (extracted / "twice.csv").write_text("\n".join([*lines, lines[1]]) + "\n")
+    refused(headstart("extract", "twice.csv", *COLUMNS, cwd=extracted), "'s0'", "rows 2 and 47")
+    assert headstart("store", "verify", cwd=extracted).returncode == 0
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("id,titre\n1,Théière émaillée\n".encode("latin-1"))
+    done = headstart("extract", "latin.csv", "--text", "titre", cwd=tmp_path)
+    refused(done, "latin.csv", "--encoding latin-1")
+    done = headstart("extract", "latin.csv", "--text", "titre", "--encoding", "latin-1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_bytes(b"")
+    refused(headstart("extract", "empty.csv", "--text", "titre", cwd=tmp_path), "empty.csv", "empty")
+
+
+def test_damaged_photos_are_counted_and_their_listings_stay(extracted: Path) -> None:
+    photos = extracted / "photos"
+    whole = (photos / "0.jpg").read_bytes()
+    (photos / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "text.jpg").write_bytes(b"this is no photo")
+    Image.new("L", (10_000, 9_370)).save(photos / "huge.png")
+    rows = [f"{name},drap coton {name},{name},Linge" for name in ("truncated.jpg", "empty.jpg", "text.jpg", "huge.png")]
+    (extracted / "damaged.csv").write_text("\n".join(["sku,titre,photo,rayon", *rows]) + "\n")
+    done = headstart("extract", "damaged.csv", *COLUMNS, cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    assert "4 listings: 4 with a text, 4 with a photo" in done.stderr
+    for reason in ("truncated", "empty", "not an image", "93.7 million pixels"):
+        assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    assert headstart("store", "verify", cwd=extracted).returncode == 0
+
+
+def test_a_text_of_one_megabyte(tmp_path: Path) -> None:
+    (tmp_path / "long.csv").write_text("id,titre\n1," + "montre en acier " * 65_536 + "\n")
+    done = headstart("extract", "long.csv", "--text", "titre", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 1 distinct texts encoded" in done.stderr
+
+
+def test_a_label_seen_once_is_counted_and_left_out_of_the_benchmark(extracted: Path) -> None:
+    lines = (extracted / "listings.csv").read_text().splitlines()
+    (extracted / "rare.csv").write_text("\n".join([*lines, "s100,licorne rose,,Licornes"]) + "\n")
+    done = headstart("train", "rare.csv", *COLUMNS, cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    assert "'Licornes'" in done.stderr
+    done = headstart("benchmark", "rare.csv", "--folds", "3", "--repeats", "1", "--out", "rare", cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((extracted / "rare" / "results.json").read_text())["catalog"]["rare"] == {"Licornes": 1}
+
+
+def test_one_category_cannot_be_learnt(extracted: Path) -> None:
+    lines = [
+        line for line in (extracted / "listings.csv").read_text().splitlines() if line.endswith(("rayon", "Linge"))
+    ]
+    (extracted / "one.csv").write_text("\n".join(lines) + "\n")
+    refused(headstart("train", "one.csv", *COLUMNS, cwd=extracted), "'Linge'", "--label")
+    refused(headstart("benchmark", "one.csv", *COLUMNS, cwd=extracted), "--label")
+
+
+def test_a_store_from_another_encoder(extracted: Path) -> None:
+    header = next(extracted.glob("store/use*/encoder.json"))
+    kept = header.read_text()
+    header.write_text(next(extracted.glob("store/efficient*/encoder.json")).read_text())
+    try:
+        refused(headstart("extract", "listings.csv", cwd=extracted), "another --store")
+    finally:
+        header.write_text(kept)
+
+
+@pytest.mark.parametrize("name", ["head.keras", "classifier.json"])
+def test_a_classifier_folder_with_a_file_missing(extracted: Path, name: str) -> None:
+    file = extracted / "model" / name
+    file.rename(extracted / "aside")
+    try:
+        refused(headstart("predict", "model", "listings.csv", cwd=extracted), name, "headstart train")
+    finally:
+        (extracted / "aside").rename(file)
+
+
+def test_an_encoder_that_is_not_known(extracted: Path) -> None:
+    done = headstart("extract", "listings.csv", *COLUMNS, "--encoder", "efficientnet-lite1", cwd=extracted)
+    refused(done, "'efficientnet-lite1'", "efficientnet-lite0")
+
+
+def test_wrong_usage_exits_with_two(tmp_path: Path) -> None:
+    assert headstart("train", "listings.csv", "--head", "smell", cwd=tmp_path).returncode == 2
+
+
+def test_output_that_cannot_be_written_is_said_before_the_work(extracted: Path) -> None:
+    refused(headstart("predict", "model", "listings.csv", "--out", "p.xlsx", cwd=extracted), "p.xlsx", ".parquet")
+
+
+def test_ctrl_c_leaves_a_store_that_resumes(tmp_path: Path) -> None:
+    listings(tmp_path, 300)
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", "from headstart.cli import main; main()", "extract", "listings.csv", *COLUMNS]
+    running = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("store/use*/*.json")) and time.monotonic() < until:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+    done = headstart("extract", "listings.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert headstart("store", "verify", cwd=tmp_path).returncode == 0
