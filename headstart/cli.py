@@ -134,7 +134,7 @@ def train(
     hidden: Annotated[int, typer.Option(min=0, help="Units of a hidden layer; 0 for none.")] = 0,
     dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Share of hidden units dropped.")] = 0.0,
     l2: Annotated[float | None, typer.Option(min=0, help="Penalty on large weights.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=0, help="First step of Adam.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=1e-6, help="First step of Adam.")] = None,
     balanced: Annotated[bool, typer.Option(help="Weigh rare categories as much as frequent ones.")] = True,
     holdout: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of listings to judge on.")] = 0.2,
     save: Annotated[Path | None, typer.Option(help="Train again on all listings and save the classifier.")] = None,

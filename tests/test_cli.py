@@ -11,15 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-WORDS = {
-    "Montres": "montre bracelet acier quartz cadran étanche",
-    "Linge": "drap coton housse couette serviette éponge",
-    "Jouets": "puzzle peluche bébé hochet poupée cubes",
-}
+from catalogs import WORDS, listings
+
 COLUMNS = ("--id", "sku", "--text", "titre", "--image", "photo", "--label", "rayon", "--images", "photos")
 
 
@@ -28,26 +24,6 @@ def headstart(*words: str, cwd: Path, timeout: int = 120) -> subprocess.Complete
         [sys.executable, "-c", "from headstart.cli import main; main()", *words],
         cwd=cwd, capture_output=True, text=True, timeout=timeout,
     )  # fmt: skip
-
-
-def listings(folder: Path, rows: int = 45, photos: bool = True) -> Path:
-    """A small catalogue: three categories, told apart by their words and their photos' colours."""
-    rng = np.random.default_rng(7)
-    (folder / "photos").mkdir(exist_ok=True)
-    with (folder / "listings.csv").open("w", newline="") as file:
-        out = csv.writer(file)
-        out.writerow(("sku", "titre", "photo", "rayon"))
-        for row in range(rows):
-            code = row % len(WORDS)
-            label, words = list(WORDS.items())[code]
-            title = " ".join(rng.choice(words.split(), 3)) + f" modèle {row} {rng.integers(10**6)}"
-            name = f"{row}.jpg" if photos else ""
-            if photos:
-                pixels = rng.integers(0, 120, (rng.integers(2, 9), rng.integers(2, 9), 3))
-                pixels[:, :, code] += 120
-                Image.fromarray(pixels.astype(np.uint8)).resize((96, 96), row % 4).save(folder / "photos" / name)
-            out.writerow((f"s{row}", title, name, label))
-    return folder / "listings.csv"
 
 
 def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:

@@ -65,7 +65,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise StoreError(f"there is no {path}: run 'headstart extract' first") from None
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise StoreError(f"{path} is damaged: delete it and extract again") from None
     return record
 

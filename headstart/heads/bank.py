@@ -11,7 +11,7 @@ differs between heads is kept in weights and scales:
 
 Heads of different encoders or hidden layers are layers of their own in the same Keras model. No term of the loss joins
 two heads and Adam works on each number by itself, so a head trained in a bank is the head trained alone (Kingma & Ba,
-"Adam", arXiv 1412.6980).
+"Adam", arXiv 1412.6980); with dropout it is drawn alike, not the same.
 """
 
 from __future__ import annotations

@@ -31,7 +31,10 @@ class HeadConfig:
 
 
 def head_encoders(features: Features) -> dict[str, tuple[str, ...]]:
-    """Which encoders each head reads: ``text``, ``image``, and ``fused`` where there are both."""
-    text, image = features.encoders("text"), features.encoders("image")
+    """Which encoders each head reads: ``text``, ``image``, and ``fused`` where some listing has each."""
+    text, image = (
+        tuple(name for name in features.encoders(modality) if features.present[name].any())
+        for modality in ("text", "image")
+    )
     heads = {"text": text, "image": image, "fused": text + image if text and image else ()}
     return {name: encoders for name, encoders in heads.items() if encoders}

@@ -192,8 +192,8 @@ def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.n
     classes = sorted({label for label in chosen.labels if label is not None})
     if len(classes) < 2:
         raise HeadstartError(
-            f"{len(classes)} categories have {settings.folds} distinct listings or more, two are needed: give fewer "
-            "--folds, or check --label and --label-level"
+            f"two categories with {settings.folds} distinct listings each are needed, there are {len(classes)}: give "
+            "fewer --folds, or check --label and --label-level"
         )
     number = {label: code for code, label in enumerate(classes)}
     codes = np.array([number[label] for label in chosen.labels if label is not None])
@@ -290,7 +290,7 @@ def _verdict(approaches: list[Approach], comparisons: tuple[Comparison, ...]) ->
     best = max(approaches, key=lambda approach: approach.accuracy.mean)
     by_name = {approach.name: approach for approach in approaches}
     sentences = [
-        f"{best.title} puts {wording.percent(best.accuracy.mean)} of the listings into their right category "
+        f"{best.title}: {wording.percent(best.accuracy.mean)} of the listings get their right category "
         f"(95 % interval {wording.interval(best.accuracy)}), the most of {len(approaches)} approaches."
     ]
     for other, against in (("text", "text alone"), ("control", "the TF-IDF control")):

@@ -116,7 +116,7 @@ def test_an_encoder_without_vectors_is_refused(features: Features, fitted: Class
     with pytest.raises(ModelError, match="no vectors of sounds; there are those of: words, pixels"):
         Classifier(HeadConfig(("sounds",))).fit(features)
     texts = replace(features, vectors={"words": features.vectors["words"]})
-    with pytest.raises(ModelError, match="the classifier reads pixels, there are vectors of: words$"):
+    with pytest.raises(ModelError, match=r"the classifier reads pixels, there are vectors of: words$"):
         fitted.predict_proba(texts)
 
 

@@ -1,0 +1,87 @@
+"""The whole protocol on real listings, from the catalogue to the figures, with the embedded encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headstart.catalog import Columns, read_catalog
+from headstart.embeddings.features import read_features
+from headstart.embeddings.key import PhotoKeys
+from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
+from headstart.extract.run import PHOTO_NOTE, Extraction, extract
+from headstart.reports.benchmark import Settings, benchmark
+from headstart.reports.result import BenchmarkResult
+
+DATA = Path(__file__).parents[3] / "shared" / "flipkart"
+COLUMNS = Columns(
+    id="uniq_id",
+    text=("product_name", "description"),
+    image="image",
+    label="product_category_tree",
+    label_level=1,
+)
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the Flipkart sample is not beside the repository")
+
+# Goals are 0.92, 0.86 and 0.93. Folds and weights are drawn from seeds, but a library's next version may round another
+# way and turn a few listings of 840 over: the floors lie a percentage point lower, about one standard error.
+FLOORS = {"text": 0.91, "image": 0.85, "fused": 0.92, "control": 0.92}
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchmarkResult, list[Extraction], list[Extraction]]:
+    """The result, what the first extraction did, and what a second one did."""
+    store = tmp_path_factory.mktemp("flipkart")
+    catalog = read_catalog(DATA / "flipkart_com-ecommerce_sample.csv", COLUMNS, DATA / "images")
+    encoders = [encoder(DEFAULT_TEXT), encoder(DEFAULT_IMAGE)]
+    first, stores = extract(catalog, encoders, store)
+    second, _ = extract(catalog, encoders, store)
+    features = read_features(catalog, stores, PhotoKeys(store / PHOTO_NOTE))
+    result = benchmark(catalog, features, first, stores, Settings(), title="Flipkart", command="test")
+    return result, first, second
+
+
+@pytest.fixture(scope="session")
+def result(judged: tuple[BenchmarkResult, list[Extraction], list[Extraction]]) -> BenchmarkResult:
+    return judged[0]
+
+
+def test_every_listing_is_counted_and_judged(result: BenchmarkResult) -> None:
+    counts = result.catalog
+    assert (counts.rows, counts.with_text, counts.with_image, counts.with_label) == (840, 840, 837, 840)
+    assert (counts.judged, counts.classes, counts.rare) == (840, 7, {})
+    assert set(counts.class_rows.values()) == {120}
+    assert counts.problems == {"photo not found": 3}
+    for approach in result.approaches:
+        assert sum(map(sum, approach.confusion)) == pytest.approx(840)
+        assert len(approach.folds) == 10
+
+
+def test_everything_is_encoded_once(judged: tuple[BenchmarkResult, list[Extraction], list[Extraction]]) -> None:
+    _, first, second = judged
+    assert [(each.listings, each.encoded, each.failures) for each in first] == [(840, 840, []), (837, 829, [])]
+    assert [(each.listings, each.encoded, each.failures) for each in second] == [(840, 0, []), (837, 0, [])]
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_accuracy_reaches_what_is_known_of_these_vectors(result: BenchmarkResult, name: str) -> None:
+    approach = next(approach for approach in result.approaches if approach.name == name)
+    assert approach.accuracy.mean >= FLOORS[name]
+    assert approach.macro_f1.mean >= FLOORS[name] - 0.01
+    assert approach.accuracy.low < approach.accuracy.mean < approach.accuracy.high
+    assert 0.01 < approach.accuracy.high - approach.accuracy.low < 0.08
+    assert approach.top3.mean > approach.accuracy.mean
+
+
+def test_near_duplicates_flatter_where_they_are_ignored(result: BenchmarkResult) -> None:
+    assert 80 < result.duplicates.rows < 300
+    gains = [approach.ungrouped_accuracy.mean - approach.accuracy.mean for approach in result.approaches]
+    assert sum(gains) > 0
+
+
+def test_the_photo_alone_is_worse_and_the_report_says_so(result: BenchmarkResult) -> None:
+    found = next(one for one in result.comparisons if (one.a, one.b) == ("fused", "image"))
+    assert found.verdict == "better"
+    assert found.difference.mean > 0.03
