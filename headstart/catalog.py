@@ -65,6 +65,8 @@ class Counts:
     with_text: int = 0
     with_image: int = 0
     with_label: int = 0
+    categories: int = 0
+    """Different labels among them."""
     left_out: int = 0
     """Rows in no batch: those without an id, and those whose cells cannot be lined up with the columns."""
     problems: dict[str, int] = field(default_factory=dict)
@@ -242,6 +244,8 @@ class Catalog:
         counts.with_text += len(ids) - texts.count(None)
         counts.with_image += len(ids) - found.count(None)
         counts.with_label += len(ids) - labels.count(None)
+        reading.labels.update(label for label in labels if label is not None)
+        counts.categories = len(reading.labels)
         return Batch(ids, texts, found, labels)
 
     def _refuse_shared_id(self, suspects: set[int]) -> None:
@@ -269,6 +273,7 @@ class _Pass:
 
     first_row: int
     counts: Counts = field(default_factory=Counts)
+    labels: set[str] = field(default_factory=set)
     skipped: list[int] = field(default_factory=list)
     """Numbers of the rows that the table could not give out, ascending."""
 

@@ -19,7 +19,7 @@ from headstart.errors import HeadstartError
 if TYPE_CHECKING:
     from headstart.embeddings.store import EmbeddingStore
     from headstart.reports.figures import Table
-    from headstart.workflow import Source
+    from headstart.workflow import Request, Source
 
 _STARTED = time.perf_counter()
 
@@ -36,7 +36,12 @@ app.add_typer(store_app, name="store")
 
 Store = Annotated[Path, typer.Option(envvar="HEADSTART_STORE", help="Folder of the kept vectors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Seed = Annotated[int, typer.Option(help="Decides every random choice.")]
+Seed = Annotated[int, typer.Option(min=0, help="Decides every random choice.")]
+
+
+Encoders = Annotated[
+    list[str] | None, typer.Option("--encoder", help="Name from 'headstart encoders'; several may be given.")
+]
 
 
 class HeadName(StrEnum):
@@ -47,10 +52,10 @@ class HeadName(StrEnum):
     fused = "fused"
 
 
-def _source(
+def _request(
     *,
     catalog: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON Lines file, one listing a row.")],
-    id: Annotated[str, typer.Option(help="Column of the ids, each used once.")] = "id",
+    id: Annotated[str | None, typer.Option(help="Column of the ids, each used once.  [default: id]")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Column of texts; several are joined in order.")] = None,
     image: Annotated[str | None, typer.Option(help="Column of photo file names.")] = None,
     images: Annotated[
@@ -58,32 +63,45 @@ def _source(
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the categories.")] = None,
     label_level: Annotated[int | None, typer.Option(help="Take this level of a category path; 1 is the top.")] = None,
-    label_separator: Annotated[str, typer.Option(help="What stands between two levels.")] = ">>",
-    delimiter: Annotated[str, typer.Option(help="Between the cells of a CSV.")] = ",",
-    encoding: Annotated[str, typer.Option(help="Of a CSV or JSON Lines file, such as latin-1.")] = "utf-8",
+    label_separator: Annotated[str | None, typer.Option(help="What stands between two levels.  [default: >>]")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Between the cells of a CSV.  [default: ,]")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of a CSV or JSON Lines file, such as cp1252.  [default: utf-8]")
+    ] = None,
     store: Store = Path("store"),
-) -> "Source":
-    """The options of every command that reads a catalogue."""
-    from headstart.catalog import Columns
-    from headstart.workflow import Source
+    encoder: Encoders = None,
+) -> "Request":
+    """The options of every command that reads a catalogue; those left out are as last time."""
+    from headstart.workflow import Request
 
-    columns = Columns(id, tuple(text or ()), image, label, label_level, label_separator)
-    return Source(catalog, columns, images, delimiter, encoding, store)
+    options = {
+        "id": id,
+        "text": text,
+        "image": image,
+        "images": images,
+        "label": label,
+        "label_level": label_level,
+        "label_separator": label_separator,
+        "delimiter": delimiter,
+        "encoding": encoding,
+    }
+    given = {name: value for name, value in options.items() if value is not None and value != []}
+    return Request(catalog, store, given, tuple(encoder or ()))
 
 
 def takes_catalog(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `_source` in place of its parameter `source`."""
-    shared = list(inspect.signature(_source).parameters.values())
+    """Give a command the options of `_request` in place of its parameter `request`."""
+    shared = list(inspect.signature(_request).parameters.values())
     own = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(command).parameters.items()
-        if name != "source"
+        if name != "request"
     ]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        source = _source(**{parameter.name: given.pop(parameter.name) for parameter in shared})
-        command(source=source, **given)
+        request = _request(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        command(request=request, **given)
 
     first = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
     rest = [parameter for parameter in own if parameter not in first]
@@ -94,9 +112,6 @@ def takes_catalog(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-Encoders = Annotated[
-    list[str] | None, typer.Option("--encoder", help="Name from 'headstart encoders'; several may be given.")
-]
 EXAMPLE = "--id sku --text title --text description --image photo --images photos/ --label category"
 
 
@@ -118,23 +133,24 @@ def demo(
 
 @app.command(epilog=f"Example: headstart extract listings.csv {EXAMPLE}")
 @takes_catalog
-def extract(source: "Source", encoder: Encoders = None) -> None:
+def extract(request: "Request") -> None:
     """Read every listing once and keep its vectors; what is kept already is not read again."""
     from headstart.workflow import read_once
 
-    read_once(_with_encoders(source, encoder), features=False)
+    read_once(request.resolve(), features=False)
 
 
 @app.command(epilog=f"Example: headstart train listings.csv {EXAMPLE} --head fused --save model")
 @takes_catalog
 def train(
-    source: "Source",
-    encoder: Encoders = None,
+    request: "Request",
     head: Annotated[HeadName | None, typer.Option(help="Default: fused, or what there is.")] = None,
     hidden: Annotated[int, typer.Option(min=0, help="Units of a hidden layer; 0 for none.")] = 0,
     dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Share of hidden units dropped.")] = 0.0,
-    l2: Annotated[float | None, typer.Option(min=0, help="Penalty on large weights.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(min=1e-6, help="First step of Adam.")] = None,
+    l2: Annotated[float | None, typer.Option(min=0, max=1e6, help="Penalty on large weights.  [default: 8]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-6, max=10, help="First step of Adam.  [default: 0.04]")
+    ] = None,
     balanced: Annotated[bool, typer.Option(help="Weigh rare categories as much as frequent ones.")] = True,
     holdout: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of listings to judge on.")] = 0.2,
     save: Annotated[Path | None, typer.Option(help="Train again on all listings and save the classifier.")] = None,
@@ -147,7 +163,7 @@ def train(
 
     given = {"hidden": hidden, "dropout": dropout, "l2": l2, "learning_rate": learning_rate, "balanced": balanced}
     settings = {name: value for name, value in given.items() if value is not None}
-    read = workflow.read_once(_with_encoders(source, encoder))
+    read = workflow.read_once(request.resolve())
     found = workflow.train(read, head and head.value, settings, holdout, seed, save)
     figures = found.figures
     seconds = {
@@ -170,17 +186,16 @@ def train(
             f"{seconds['all']:.1f} s, {seconds['tensorflow_import']:.1f} s of it starting TensorFlow"
         )
     if found.rare:
-        names = ", ".join(repr(label) for label in list(found.rare)[:5])
-        _say(f"{len(found.rare)} categories have one distinct listing, learnt but not judged: {names}")
+        names = ", ".join(repr(label[:40]) for label in list(found.rare)[:5])
+        _say(f"categories with one distinct listing, learnt but not judged: {len(found.rare)} ({names} …)")
     if save is not None:
-        _say(f"the classifier, trained on all of them, is in {save}; try: headstart predict {save} {source.path}")
+        _say(f"the classifier, trained on all of them, is in {save}; try: headstart predict {save} NEW_LISTINGS")
 
 
 @app.command(epilog=f"Example: headstart benchmark listings.csv {EXAMPLE} --out report")
 @takes_catalog
 def benchmark(
-    source: "Source",
-    encoder: Encoders = None,
+    request: "Request",
     out: Annotated[Path, typer.Option(help="Folder for report.html, report.md and results.json.")] = Path("report"),
     folds: Annotated[int, typer.Option(min=2, help="Parts the listings are cut into.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="How many times, with other cuts.")] = 2,
@@ -190,7 +205,7 @@ def benchmark(
     as_json: Json = False,
 ) -> None:
     """Judge text, image, both fused and a TF-IDF control on the same folds; writes a report."""
-    source = _with_encoders(source, encoder)
+    source = request.resolve()
     _judge(source, out, title or source.path.name, folds, repeats, seed, duplicate_cosine, False, as_json)
 
 
@@ -198,17 +213,17 @@ def benchmark(
 @takes_catalog
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder that 'headstart train --save' wrote.")],
-    source: "Source",
+    request: "Request",
     out: Annotated[Path | None, typer.Option(help="File ending in .csv, .parquet or .jsonl; else stdout.")] = None,
 ) -> None:
     """Give every listing a category, with its probability and the next best ones."""
     from headstart import workflow
     from headstart.heads.classifier import Classifier
-    from headstart.predictions import check_suffix
+    from headstart.predictions import check_out
 
     if out is not None:
-        check_suffix(out)
-    rows = workflow.predict(Classifier.load(model), source, out)
+        check_out(out)
+    rows = workflow.predict(Classifier.load(model), request, out)
     if out is not None:
         _say(f"{rows:,} listings classified: {out}")
 
@@ -222,11 +237,8 @@ def encoders(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False))
         return
-    header = ("Name", "Reads", "Dim", "Here", "Licence", "What", "Source")
-    cells = [
-        (row.name, row.modality, str(row.dim), "yes" if row.here else "no", row.licence, row.what, row.source)
-        for row in rows
-    ]
+    header = ("Name", "Reads", "Dim", "Here", "Licence", "What")
+    cells = [(row.name, row.modality, str(row.dim), "yes" if row.here else "no", row.licence, row.what) for row in rows]
     _table(header, cells)
 
 
@@ -269,15 +281,16 @@ def store_info(store: Store = Path("store"), as_json: Json = False) -> None:
 @store_app.command("verify", epilog="Example: headstart store verify --store store")
 def store_verify(store: Store = Path("store")) -> None:
     """Read every kept vector and check it against its receipt; exit 1 where something is wrong."""
+    from headstart.embeddings.store import verify
+
     problems = 0
-    for kept in _kept(store):
-        found = kept.verify()
+    for name, found in verify(store).items():
         problems += len(found)
-        typer.echo(f"{kept.name}: {'all is well' if not found else f'{len(found)} problems'}")
+        typer.echo(f"{name}: {f'problems: {len(found)}' if found else 'all is well'}")
         for problem in found:
             typer.echo(f"  {problem}")
     if problems:
-        raise HeadstartError(f"{problems} problems in {store}: delete the files named above and extract again")
+        raise HeadstartError(f"problems in {store}: {problems}; delete the files named above and extract again")
 
 
 def _kept(root: Path) -> "list[EmbeddingStore]":
@@ -309,25 +322,34 @@ def _judge(
     read = read_once(source)
     _say("judging every approach on the same folds …")
     settings = Settings(folds, repeats, seed, cosine)
-    command = shlex.join(["headstart", *sys.argv[1:]])
+    words = ["demo"] if drawn else ["benchmark", str(source.path), *source.words()]
+    if not drawn:
+        words += [word for name in source.encoders for word in ("--encoder", name)]
+        words += ["--folds", str(folds), "--repeats", str(repeats), "--seed", str(seed)]
+        words += ["--duplicate-cosine", str(cosine)]
+    command = shlex.join(["headstart", *words])
     result = judge(read, settings, out, title=title, command=command, drawn=drawn)
     if as_json:
         typer.echo(result.to_json())
         return
     board: Table = leaderboard_table(result)
     _table(board.header, board.rows)
+    catalog, duplicates = result.catalog, result.duplicates
+    _say(
+        f"judged {catalog.judged:,} of {catalog.rows:,} listings, in {catalog.classes:,} of "
+        f"{catalog.classes + len(catalog.rare):,} categories; {duplicates.rows:,} listings have near-duplicates "
+        f"(cosine {duplicates.cosine} or more): {duplicates.groups:,} groups, the largest of {duplicates.largest:,}"
+    )
+    if catalog.rare:
+        _say(f"left out, as they have fewer than {folds} distinct listings: {', '.join(list(catalog.rare)[:5])}, …")
+    if duplicates.rows > 0.3 * catalog.rows:
+        _say("so many near-duplicates may be different products in the same words: try a higher --duplicate-cosine")
     for sentence in result.verdict:
         typer.echo(sentence.replace("\u00a0", " "))
     if drawn:
         typer.echo("These listings are drawn: the figures show how the report works, not what a catalogue would give.")
     for name in ("report.html", "report.md", "results.json"):
         typer.echo(str(out / name))
-
-
-def _with_encoders(source: "Source", names: list[str] | None) -> "Source":
-    from dataclasses import replace
-
-    return replace(source, encoders=tuple(names or ()))
 
 
 def _table(header: tuple[str, ...], rows: Any) -> None:
@@ -340,6 +362,23 @@ def _table(header: tuple[str, ...], rows: Any) -> None:
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from headstart import __version__
+
+        typer.echo(f"headstart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Product listings to categories: frozen encoders read every listing once, small heads train in seconds."""
 
 
 class Stopped(BaseException):

@@ -27,7 +27,7 @@ def predictions(classifier: Classifier, features: Features) -> pa.Table:
 
     Columns: ``id``; ``category`` and ``probability``; the same for the ``second_`` and ``third_`` best, where there
     are so many categories; ``read``, what the head could see of the listing: ``text``, ``image``, ``text+image`` or
-    ``nothing``, where the category is no more than the most frequent one.
+    ``nothing``, where the category is a guess without any evidence.
     """
     probabilities = classifier.predict_proba(features)
     ranking = np.argsort(-probabilities, axis=1, kind="stable")
@@ -37,7 +37,7 @@ def predictions(classifier: Classifier, features: Features) -> pa.Table:
     for rank, prefix in enumerate(RANKS[: len(classes)]):
         codes = ranking[:, rank]
         columns[f"{prefix}category"] = classes[codes].tolist()
-        columns[f"{prefix}probability"] = probabilities[rows, codes].round(4)
+        columns[f"{prefix}probability"] = probabilities[rows, codes].astype(np.float64).round(4)
     kinds = sorted({features.modality[name] for name in classifier.config.encoders}, reverse=True)
     seen = {
         kind: np.any([features.present[n] for n in classifier.config.encoders if features.modality[n] == kind], axis=0)
@@ -54,7 +54,7 @@ def write_predictions(classifier: Classifier, features: Features, out: Path | No
         HeadstartError: a suffix that is not known, or a file that cannot be written.
     """
     if out is not None:
-        check_suffix(out)
+        check_out(out)
     table = predictions(classifier, features)
     if out is None:
         sys.stdout.flush()
@@ -66,10 +66,14 @@ def write_predictions(classifier: Classifier, features: Features, out: Path | No
         raise HeadstartError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
 
 
-def check_suffix(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Raise HeadstartError unless predictions can be written to a file of this name."""
     if out.suffix not in SUFFIXES:
         raise HeadstartError(f"{out} has no suffix that is known: end it with one of {', '.join(SUFFIXES)}")
+    if not out.parent.is_dir():
+        raise HeadstartError(
+            f"{out} cannot be written, there is no folder {out.parent}: make it, or choose another --out"
+        )
 
 
 def _write(table: pa.Table, suffix: str, file: BinaryIO) -> None:

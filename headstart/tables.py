@@ -256,7 +256,7 @@ class Table:
     def _not_in_encoding(self) -> CatalogError:
         """The error that says where the file leaves its encoding. Reads the file up to there."""
         decoder = codecs.getincrementaldecoder(self._codec)()
-        line, place, likely = 1, "", "latin-1"
+        line, place, likely = 1, "", "cp1252"
         try:
             with self._open() as file:
                 while chunk := file.read(1 << 20):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import CatalogError, ModelError, StoreError
 from headstart.extract.encoder import Encoder
 from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
-from headstart.extract.run import PHOTO_NOTE, Extraction, extract
+from headstart.extract.run import KINDS, PHOTO_NOTE, Extraction, extract
 from headstart.files import write_text_atomically
 from headstart.progress import say
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from headstart.reports.result import BenchmarkResult
 
 COLUMNS_NOTE = "columns.json"
-KINDS = {"text": "texts", "image": "photos"}
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,68 @@ class Source:
     encoders: tuple[str, ...] = ()
     """Names; without any, the defaults for the texts and photos that there are."""
 
-    @property
-    def named(self) -> bool:
-        """Whether the columns were named, and need not be remembered."""
-        return bool(self.columns.text or self.columns.image or self.columns.label or self.images)
+    def options(self) -> dict[str, Any]:
+        """How the catalogue is read, as JSON values by the names of the command line's options; no defaults."""
+        columns = {**asdict(self.columns), "text": list(self.columns.text)}
+        images = str(self.images) if self.images else None
+        found = {**columns, "images": images, "delimiter": self.delimiter, "encoding": self.encoding}
+        return {name: value for name, value in found.items() if value not in (None, [], DEFAULTS.get(name))}
+
+    def words(self) -> list[str]:
+        """The same as words of a command."""
+        words = []
+        for name, value in self.options().items():
+            for each in value if isinstance(value, list) else [value]:
+                words += [f"--{name.replace('_', '-')}", str(each)]
+        return words
+
+
+DEFAULTS = {"id": "id", "label_separator": ">>", "delimiter": ",", "encoding": "utf-8"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A catalogue as a command names it: what is not given is as it was last time."""
+
+    path: Path
+    store: Path
+    given: dict[str, Any]
+    """Options by name; those left out are not in it."""
+    encoders: tuple[str, ...] = ()
+
+    def resolve(self, base: dict[str, Any] | None = None) -> Source:
+        """Fill in what is not given: from the last command on this catalogue, else from `base`."""
+        remembered = _notes(self.store).get(str(self.path.resolve())) or {}
+        known = {**(base or {}), **remembered}
+        if "label" in self.given:  # another column's level and separator say nothing about this one
+            known = {name: value for name, value in known.items() if not name.startswith("label_")}
+        options = {**DEFAULTS, **known, **self.given}
+        source = Source(
+            self.path,
+            Columns(
+                options["id"],
+                tuple(options.get("text", ())),
+                options.get("image"),
+                options.get("label"),
+                options.get("label_level"),
+                options["label_separator"],
+            ),
+            Path(options["images"]) if options.get("images") else None,
+            options["delimiter"],
+            options["encoding"],
+            self.store,
+            self.encoders,
+        )
+        if set(known) - set(self.given):
+            say(f"{'as last time' if remembered else 'as the classifier learnt'}: {shlex.join(source.words())}")
+        return source
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
     """A catalogue whose listings have been read once: their vectors are kept and lined up."""
 
+    source: Source
     catalog: Catalog
     extractions: list[Extraction]
     stores: list[EmbeddingStore]
@@ -66,7 +118,6 @@ def read_once(source: Source, encoders: Sequence[Encoder] | None = None, feature
     Raises:
         HeadstartError: whatever cannot be read or kept, in one line.
     """
-    source = recalled(source)
     catalog = read_catalog(
         source.path, source.columns, source.images, delimiter=source.delimiter, encoding=source.encoding
     )
@@ -81,63 +132,47 @@ def read_once(source: Source, encoders: Sequence[Encoder] | None = None, feature
     _say_counts(catalog, extractions)
     photo_keys = PhotoKeys(source.store / PHOTO_NOTE)
     empty = Features((), (), {}, {}, {})
-    return Read(catalog, extractions, stores, read_features(catalog, stores, photo_keys) if features else empty)
+    return Read(source, catalog, extractions, stores, read_features(catalog, stores, photo_keys) if features else empty)
 
 
 def _names(source: Source) -> tuple[str, ...]:
     if source.encoders:
-        return source.encoders
+        return tuple(dict.fromkeys(source.encoders))
     photos = source.columns.image is not None or source.images is not None
     return ((DEFAULT_TEXT,) if source.columns.text else ()) + ((DEFAULT_IMAGE,) if photos else ())
 
 
-def recalled(source: Source) -> Source:
-    """The source with the columns of the last command on this catalogue, where none are named."""
-    if source.named:
-        return source
+def _notes(store: Path) -> dict[str, dict[str, Any]]:
+    """How each catalogue was read last, by its path."""
     try:
-        note = json.loads((source.store / COLUMNS_NOTE).read_bytes())[str(source.path.resolve())]
-        columns = Columns(**{**note["columns"], "text": tuple(note["columns"]["text"])})
-    except (OSError, ValueError, KeyError, TypeError):
-        return source
-    texts = " ".join(f"--text {name}" for name in columns.text)
-    say(f"columns as last time: --id {columns.id} {texts} --image {columns.image} --label {columns.label}")
-    return replace(
-        source,
-        columns=columns,
-        images=Path(note["images"]) if note["images"] else None,
-        delimiter=note["delimiter"],
-        encoding=note["encoding"],
-    )
+        notes = json.loads((store / COLUMNS_NOTE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _remember(source: Source) -> None:
-    path = source.store / COLUMNS_NOTE
+    notes, key = _notes(source.store), str(source.path.resolve())
+    note = source.options()
+    if source.images:
+        note["images"] = str(source.images.resolve())
+    if notes.get(key) == note:
+        return
     try:
-        notes = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        notes = {}
-    note = {
-        "columns": {**asdict(source.columns), "text": list(source.columns.text)},
-        "images": str(source.images.resolve()) if source.images else None,
-        "delimiter": source.delimiter,
-        "encoding": source.encoding,
-    }
-    if notes.get(str(source.path.resolve())) != note:
-        notes[str(source.path.resolve())] = note
-        try:
-            source.store.mkdir(parents=True, exist_ok=True)
-            write_text_atomically(path, json.dumps(notes, indent=1, ensure_ascii=False))
-        except OSError as error:
-            raise StoreError(f"{source.store} cannot be written ({error.strerror}): choose another --store") from None
+        source.store.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(source.store / COLUMNS_NOTE, json.dumps({**notes, key: note}, indent=1))
+    except OSError as error:
+        raise StoreError(f"{source.store} cannot be written ({error.strerror}): choose another --store") from None
 
 
 def _say_counts(catalog: Catalog, extractions: Sequence[Extraction]) -> None:
     counts = catalog.counts
     say(
         f"{counts.rows:,} listings: {counts.with_text:,} with a text, {counts.with_image:,} with a photo, "
-        f"{counts.with_label:,} with a category"
+        f"{counts.with_label:,} with a category" + (f" ({counts.categories:,} categories)" if counts.with_label else "")
     )
+    if counts.with_image == 0 and counts.problems.get("photo not found"):
+        say(f"  not one photo is in {catalog.images}: name their folder with --images")
     for reason, rows in sorted(counts.problems.items()):
         say(f"  {rows:,} × {reason} (first: {counts.examples[reason]})")
     for extraction in extractions:
@@ -153,8 +188,20 @@ def _say_counts(catalog: Catalog, extractions: Sequence[Extraction]) -> None:
                 f"{KINDS[extraction.modality]} encoded in {extraction.seconds:.1f} s ({rate:,.0f}/s, starting included)"
             )
         else:
-            kept = extraction.distinct - len(extraction.failures)
+            kept = extraction.distinct - extraction.lost
             say(f"{extraction.encoder}: nothing new, nothing encoded ({kept:,} kept before)")
+
+
+def _what_it_reads(options: dict[str, Any], features: Features, encoders: Sequence[str]) -> dict[str, Any]:
+    """Of how a catalogue was read, what matters to a classifier: no labels, no folder, no texts for an image head."""
+    kinds = {features.modality[name] for name in encoders}
+    wanted = {"id", "delimiter", "encoding", *kinds}
+    return {name: value for name, value in options.items() if name in wanted}
+
+
+def _need_labels(read: Read) -> None:
+    if read.source.columns.label is None:
+        raise CatalogError(f"no categories of {read.source.path} to learn from: name their column with --label")
 
 
 @dataclass
@@ -191,7 +238,11 @@ def train(
     from headstart.heads.config import HeadConfig, head_encoders
     from headstart.heads.splits import Fold, holdout, judgeable
     from headstart.reports.metrics import GroupBootstrap, figures
+    from headstart.reports.render import writable
 
+    _need_labels(read)
+    if save is not None:
+        writable(save)
     heads = head_encoders(read.features)
     head = head or list(heads)[-1]
     if head not in heads:
@@ -199,16 +250,22 @@ def train(
     config = HeadConfig(encoders=heads[head], **settings)
 
     labelled = np.flatnonzero([label is not None for label in read.features.labels])
+    if len({read.features.labels[row] for row in labelled}) < 2:
+        raise ModelError(
+            f"two or more categories are needed, {read.source.columns.label!r} holds "
+            f"{sorted({str(read.features.labels[row]) for row in labelled}) or 'none'}: check --label and --label-level"
+        )
     features = read.features.take(labelled)
-    groups = near_duplicate_groups([(features.vectors[name], features.present[name]) for name in features.vectors])
+    groups = near_duplicate_groups(features.blocks())
     _, rare = judgeable(features.labels, groups, 2)
     codes = np.unique([str(label) for label in features.labels], return_inverse=True)[1]
     seen, held = holdout(codes, groups, share, seed)
     if len(held) == 0:
         raise ModelError(
-            f"a holdout of {share} leaves no listing to judge: give more listings, near-duplicates count as one"
+            f"a holdout of {share} leaves no listing to judge: give more listings; near-duplicates count as one, and "
+            f"the largest group has {np.bincount(groups).max()} of {len(groups)}"
         )
-    classifier = Classifier(config, seed).fit(features.take(seen))
+    classifier = Classifier(config, seed).fit(features.take(seen), groups=groups[seen])
     test = features.take(held)
     started = time.perf_counter()
     probabilities = classifier.predict_proba(test)
@@ -223,13 +280,13 @@ def train(
         GroupBootstrap(groups[held], seed=seed),
     )
     if save is not None:
-        final = Classifier(config, seed).fit(features)
-        final.columns = asdict(read.catalog.columns)
+        final = Classifier(config, seed).fit(features, groups=groups)
+        final.columns = _what_it_reads(read.source.options(), read.features, config.encoders)
         final.save(save)
     return Training(head, len(seen), len(held), found, classifier.seconds_, predicted, rare)
 
 
-def predict(classifier: Classifier, source: Source, out: Path | None) -> int:
+def predict(classifier: Classifier, request: Request, out: Path | None) -> int:
     """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written.
 
     Returns:
@@ -237,10 +294,6 @@ def predict(classifier: Classifier, source: Source, out: Path | None) -> int:
     """
     from headstart.predictions import write_predictions
 
-    source = recalled(source)
-    if not (source.columns.text or source.columns.image):
-        saved = {**classifier.columns, "text": tuple(classifier.columns["text"]), "label": None, "label_level": None}
-        source = replace(source, columns=Columns(**saved))
     encoders = [encoder(name) for name in classifier.config.encoders]
     for each in encoders:
         if each.fingerprint != classifier.fingerprints_[each.name]:
@@ -248,7 +301,7 @@ def predict(classifier: Classifier, source: Source, out: Path | None) -> int:
                 f"the classifier learnt from {each.name} {classifier.fingerprints_[each.name][:12]}, here it is "
                 f"{each.fingerprint[:12]}: train it again with this version"
             )
-    features = read_once(source, encoders).features
+    features = read_once(request.resolve(classifier.columns), encoders).features
     write_predictions(classifier, features, out)
     return len(features)
 
@@ -256,7 +309,10 @@ def predict(classifier: Classifier, source: Source, out: Path | None) -> int:
 def judge(read: Read, settings: Any, out: Path, *, title: str, command: str, drawn: bool = False) -> BenchmarkResult:
     """Run the benchmark and write its report into `out`."""
     from headstart.reports.benchmark import benchmark
-    from headstart.reports.render import write_report
+    from headstart.reports.render import writable, write_report
+
+    _need_labels(read)
+    writable(out)
 
     result = benchmark(
         read.catalog,

@@ -158,7 +158,7 @@ def test_a_csv_that_is_not_utf8_says_where_and_what_to_do(write: Write, content:
     message = refusal(lambda: everything(read_catalog(write(content.encode("latin-1")), TEXT)))
     line = 1 + content[: content.index("\xe9")].count("\n")
     assert f"c.csv is not utf-8: line {line} has the byte 0xe9" in message
-    assert "--encoding latin-1" in message
+    assert "--encoding cp1252" in message
 
 
 def test_a_utf16_csv_is_recognised(write: Write) -> None:

@@ -94,6 +94,36 @@ def test_predict_reads_new_listings_with_the_columns_of_the_model(extracted: Pat
         assert row["probability"] + row["second_probability"] + row["third_probability"] == pytest.approx(1, abs=1e-3)
 
 
+def test_new_listings_need_neither_a_category_nor_what_the_head_does_not_read(extracted: Path) -> None:
+    done = headstart("train", "listings.csv", "--head", "text", "--save", "words", cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    (extracted / "bare.csv").write_text("sku,titre\nn1,montre acier quartz\n")
+    done = headstart("predict", "words", "bare.csv", cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    assert next(csv.DictReader(done.stdout.splitlines()))["category"] == "Montres"
+    assert "as the classifier learnt: --id sku --text titre" in done.stderr
+
+
+def test_an_option_given_replaces_the_one_remembered(extracted: Path) -> None:
+    done = headstart("train", "listings.csv", "--label", "sku", cwd=extracted)
+    assert "(45 categories)" in done.stderr
+    done = headstart("train", "listings.csv", "--label", "rayon", cwd=extracted)
+    assert "(3 categories)" in done.stderr
+    refused(headstart("benchmark", "listings.csv", "--out", "listings.csv", cwd=extracted), "listings.csv", "folder")
+
+
+def test_the_same_encoder_twice_is_one_encoder(extracted: Path) -> None:
+    twice = ("--encoder", "use-multilingual-v3", "--encoder", "use-multilingual-v3")
+    done = headstart("train", "listings.csv", *twice, "--json", cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["head"] == "text"
+
+
+def test_no_category_named(tmp_path: Path) -> None:
+    listings(tmp_path, 6, photos=False)
+    refused(headstart("train", "listings.csv", "--id", "sku", "--text", "titre", cwd=tmp_path), "--label")
+
+
 def test_predictions_go_to_stdout_as_csv(extracted: Path) -> None:
     done = headstart("predict", "model", "listings.csv", cwd=extracted)
     rows = list(csv.DictReader(done.stdout.splitlines()))
@@ -123,7 +153,7 @@ def test_store_info_and_verify_see_damage(extracted: Path) -> None:
     kept = part.read_bytes()
     part.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     try:
-        refused(headstart("store", "verify", cwd=extracted), "problems in store", "extract again")
+        refused(headstart("store", "verify", cwd=extracted), "problems in store: 1;", "extract again")
     finally:
         part.write_bytes(kept)
 
@@ -158,8 +188,8 @@ def test_two_rows_with_one_id_and_nothing_kept_is_lost(extracted: Path) -> None:
 def test_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes("id,titre\n1,Théière émaillée\n".encode("latin-1"))
     done = headstart("extract", "latin.csv", "--text", "titre", cwd=tmp_path)
-    refused(done, "latin.csv", "--encoding latin-1")
-    done = headstart("extract", "latin.csv", "--text", "titre", "--encoding", "latin-1", cwd=tmp_path)
+    refused(done, "latin.csv", "--encoding cp1252")
+    done = headstart("extract", "latin.csv", "--text", "titre", "--encoding", "cp1252", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -121,3 +121,10 @@ def test_another_sample_replaces_all_of_the_first(tmp_path: Path) -> None:
 def test_fewer_rows_than_categories_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="rows is 3: ask for 7"):
         draw_sample(tmp_path, rows=3)
+
+
+def test_a_catalogue_that_is_no_sample_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "listings.csv").write_text("id,titre\n1,ma montre\n")
+    with pytest.raises(CatalogError, match="would be overwritten: name another --folder"):
+        draw_sample(tmp_path, rows=7)
+    assert (tmp_path / "listings.csv").read_text() == "id,titre\n1,ma montre\n"

@@ -47,6 +47,10 @@ class Features:
             fingerprints=self.fingerprints,
         )
 
+    def blocks(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Vectors and presence of each encoder, as `near_duplicate_groups` takes them."""
+        return [(self.vectors[name], self.present[name]) for name in self.vectors]
+
     def encoders(self, modality: str) -> tuple[str, ...]:
         """Names of the encoders of one modality."""
         return tuple(name for name, kind in self.modality.items() if kind == modality)

@@ -218,3 +218,20 @@ def stores(root: Path) -> Iterator[EmbeddingStore]:
     """Every encoder's store under `root`, by name."""
     for header in sorted(root.glob(f"*/{_HEADER}")):
         yield EmbeddingStore(header.parent)
+
+
+def verify(root: Path) -> dict[str, list[str]]:
+    """`EmbeddingStore.verify` for every store under `root`, by folder; a damaged ``encoder.json`` is a problem too.
+
+    Raises:
+        StoreError: there is no store.
+    """
+    found: dict[str, list[str]] = {}
+    for header in sorted(root.glob(f"*/{_HEADER}")):
+        try:
+            found[header.parent.name] = EmbeddingStore(header.parent).verify()
+        except StoreError as error:
+            found[header.parent.name] = [str(error)]
+    if not found:
+        raise StoreError(f"no vectors are kept in {root}: name a folder with --store, or run 'headstart extract'")
+    return found

@@ -32,8 +32,9 @@ PART_ROWS = 4096
 """Vectors a part: about a minute of photos on two cores, which is what a kill can cost."""
 
 
-Item = tuple[str, bytes, str | Path]
-"""Listing id, content key, and the text or the photo's path."""
+KINDS = {"text": "texts", "image": "photos"}
+Item = tuple[bytes, str | Path]
+"""Content key, and the text or the photo's path."""
 
 
 @dataclass
@@ -50,7 +51,9 @@ class Extraction:
     """Vectors made by this run; the others were kept before."""
     seconds: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """Reason for each content that could not be read, with the id of the first listing that has it."""
+    """Id and reason of each listing whose text or photo could not be read."""
+    lost: int = 0
+    """Distinct contents that could not be read."""
 
 
 def open_store(root: Path, encoder: Encoder, dtype: str = "float16") -> EmbeddingStore:
@@ -87,9 +90,11 @@ def extract(
     for encoder, store, report, keys in zip(encoders, stores, reports, missing, strict=True):
         if keys:
             started = time.perf_counter()
-            with progress(f"{encoder.name}", len(keys)) as advance:
+            with progress(f"{encoder.name}: encoding {len(keys):,} {KINDS[encoder.modality]}", len(keys)) as advance:
                 items = _items(catalog, encoder.modality, keys, photo_keys)
-                _encode(items, encoder, store, report, part_rows, advance)
+                failed = _encode(items, encoder, store, report, part_rows, advance)
+            report.lost += len(failed)
+            report.failures += _listings_with(failed, catalog, encoder.modality, photo_keys)
             report.seconds = time.perf_counter() - started
     return reports, stores
 
@@ -110,8 +115,9 @@ def _plan(
             unopened = np.setdiff1d(there, listed)
             report.listings += len(there)
             report.failures += [(batch.ids[row], "photo cannot be opened") for row in unopened]
+            report.lost += len(unopened)
     for report, distinct in zip(reports, seen, strict=True):
-        report.distinct = len(distinct) + len(report.failures)
+        report.distinct = len(distinct) + report.lost
     return missing
 
 
@@ -130,7 +136,18 @@ def _items(catalog: Catalog, modality: str, keys: set[bytes], photo_keys: PhotoK
             content = contents[row]
             if name in left and content is not None:
                 left.discard(name)
-                yield batch.ids[row], name, content
+                yield name, content
+
+
+def _listings_with(
+    failed: dict[bytes, str], catalog: Catalog, modality: str, photo_keys: PhotoKeys
+) -> Iterator[tuple[str, str]]:
+    """Id and reason of every listing with one of these contents: many may share one photo."""
+    for batch in catalog.batches() if failed else ():
+        listed, found = listing_keys(modality, batch.texts, batch.photos, photo_keys)
+        for row, key in zip(listed, found, strict=True):
+            if reason := failed.get(key.tobytes()):
+                yield batch.ids[row], reason
 
 
 def _encode(
@@ -140,17 +157,22 @@ def _encode(
     report: Extraction,
     part_rows: int,
     advance: Callable[[int], None],
-) -> None:
-    """Prepare items in threads, encode them in batches, keep them in parts."""
+) -> dict[bytes, str]:
+    """Prepare items in threads, encode them in batches, keep them in parts.
+
+    Returns:
+        The keys of the contents that could not be read, with the reason.
+    """
     loading = time.perf_counter()
+    failed: dict[bytes, str] = {}
     part = _Part(store)
     # While one batch is encoded the next two are prepared: the work overlaps and memory stays bounded.
     with ThreadPoolExecutor(cores()) as threads:
         prepared = _ahead(threads, lambda item: _prepare(encoder, item), items, 3 * encoder.batch)
         try:
             while batch := list(islice(prepared, encoder.batch)):
-                report.failures += [(item[0], str(made)) for item, made in batch if isinstance(made, ItemError)]
-                ready = [(item[1], made) for item, made in batch if not isinstance(made, ItemError)]
+                failed.update({key: str(made) for (key, _), made in batch if isinstance(made, ItemError)})
+                ready = [(key, made) for (key, _), made in batch if not isinstance(made, ItemError)]
                 if ready and not report.encoded:
                     encoder.load()
                     part.started += time.perf_counter() - loading  # starting TensorFlow is not encoding
@@ -163,6 +185,7 @@ def _encode(
         finally:
             part.keep()  # what is encoded is kept, also when Ctrl-C or an error ends the run
             threads.shutdown(cancel_futures=True)
+    return failed
 
 
 class _Part:
@@ -188,7 +211,7 @@ class _Part:
 
 def _prepare(encoder: Encoder, item: Item) -> object:
     """An item as the network's input, or the ItemError that says why not."""
-    _, key, content = item
+    key, content = item
     try:
         if isinstance(content, str):
             return encoder.prepare(content)

@@ -43,8 +43,12 @@ class Classifier:
         self.config = config
         self.seed = seed
         self.columns: dict[str, Any] = {}
+        self._network: Any = None
+        self._folder: Path | None = None
 
-    def fit(self, features: Features, labels: Sequence[str | None] | None = None) -> Classifier:
+    def fit(
+        self, features: Features, labels: Sequence[str | None] | None = None, groups: np.ndarray | None = None
+    ) -> Classifier:
         """Learn from the listings that have a label.
 
         An eighth of them, near-duplicates kept whole, is held back to find when to stop; then the head learns from
@@ -53,6 +57,7 @@ class Classifier:
         Args:
             features: n listings.
             labels: n categories, None where there is none; those of `features` if not given.
+            groups: near-duplicate group of each listing ``(n,)``; found among all pairs if not given.
 
         Raises:
             ModelError: fewer than two categories, or no vectors of an encoder.
@@ -66,11 +71,12 @@ class Classifier:
         rows = np.array([row for row, label in enumerate(labels) if label is not None])
         known = features.take(rows)
         codes = np.array([number[label] for label in labels if label is not None])
-        groups = near_duplicate_groups([(known.vectors[name], known.present[name]) for name in known.vectors])
-        train, inner = holdout(codes, groups, INNER_SHARE, self.seed)
+        if groups is None:
+            groups = near_duplicate_groups(features.blocks())
+        train, inner = holdout(codes, groups[rows], INNER_SHARE, self.seed)
         bank = HeadBank(known, codes, len(self.classes_), [HeadTask(self.config, train, inner, self.seed)]).fit()
         self.seconds_ = bank.seconds
-        self.network_ = bank.network(0)
+        self._network = bank.network(0)
         self.fingerprints_ = {name: features.fingerprints.get(name, "") for name in self.config.encoders}
         return self
 
@@ -153,13 +159,26 @@ class Classifier:
             raise ModelError(f"{folder / _CARD} is damaged ({error}): train the classifier again") from None
         if file_digest(folder / _HEAD) != digest:
             raise ModelError(f"{folder / _HEAD} is not the one that {_CARD} describes: train the classifier again")
-        tensorflow()
-        try:
-            classifier.network_ = keras().models.load_model(folder / _HEAD, compile=False)
-        except (OSError, ValueError, KeyError, TypeError):  # what Keras says of it takes many lines
-            raise ModelError(
-                f"{folder / _HEAD} cannot be read by Keras {keras().__version__}: train the classifier again"
-            ) from None
-        if classifier.network_.output_shape[-1] != len(classifier.classes_):
-            raise ModelError(f"{folder / _CARD} names another number of categories than the head has: train it again")
+        classifier._folder = folder
         return classifier
+
+    @property
+    def network_(self) -> Any:
+        """The Keras model of the head; of a loaded classifier, read when it is first needed: Keras takes seconds.
+
+        Raises:
+            ModelError: this Keras cannot read it, or it does not fit the classes.
+        """
+        if self._network is None and self._folder is not None:
+            head = self._folder / _HEAD
+            tensorflow()
+            try:
+                network = keras().models.load_model(head, compile=False)
+            except (OSError, ValueError, KeyError, TypeError):  # what Keras says of it takes many lines
+                raise ModelError(
+                    f"{head} cannot be read by Keras {keras().__version__}: train the classifier again"
+                ) from None
+            if network.output_shape[-1] != len(self.classes_):
+                raise ModelError(f"{head} tells other categories apart than {_CARD} names: train the classifier again")
+            self._network = network
+        return self._network

@@ -16,17 +16,30 @@ class Control:
     """TF-IDF 1–2-grams and logistic regression, by scikit-learn."""
 
     def fit(self, texts: Sequence[str | None], codes: np.ndarray) -> Control:
-        """Learn from texts and their categories, int ``(n,)``, each number from 0 up at least once."""
+        """Learn from texts and their categories, int ``(n,)``, each number from 0 up at least once.
+
+        Texts without a single word leave the frequency of the categories.
+        """
+        from sklearn.dummy import DummyClassifier
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
 
-        self._pipeline = make_pipeline(
-            # A word met once cannot be learnt from; a handful of texts has no other words.
-            TfidfVectorizer(ngram_range=NGRAMS, min_df=2 if len(texts) >= 100 else 1),
-            LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000),
-        )
-        self._pipeline.fit([text or "" for text in texts], codes)
+        known = [text or "" for text in texts]
+        # A word met once cannot be learnt from; but where no word is met twice those are all there are.
+        for least in (2, 1):
+            words = TfidfVectorizer(ngram_range=NGRAMS, min_df=least)
+            self._pipeline = make_pipeline(
+                words, LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000)
+            )
+            try:
+                self._pipeline.fit(known, codes)
+            except ValueError:
+                if hasattr(words, "vocabulary_"):  # it found words: the fault lies elsewhere
+                    raise
+                continue
+            return self
+        self._pipeline = make_pipeline(DummyClassifier(strategy="prior")).fit(np.zeros((len(codes), 1)), codes)
         return self
 
     def probabilities(self, texts: Sequence[str | None]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -41,7 +42,7 @@ TIMINGS = 3
 TITLES = {
     "text": "Text alone",
     "image": "Photo alone",
-    "fused": "Text and photo, concatenated",
+    "fused": "Fused text and photo",
     "control": "TF-IDF control",
 }
 PAIRS = (("fused", "text"), ("fused", "image"), ("fused", "control"), ("text", "control"))
@@ -109,15 +110,14 @@ def benchmark(
     Raises:
         HeadstartError: fewer than two categories with as many distinct listings as there are folds.
     """
-    groups = near_duplicate_groups(
-        [(features.vectors[name], features.present[name]) for name in features.vectors], settings.cosine
-    )
+    groups = near_duplicate_groups(features.blocks(), settings.cosine)
     mask, rare = judgeable(features.labels, groups, settings.folds)
     judged = _judged(catalog, features, groups, mask, settings)
     configs = {name: HeadConfig(encoders) for name, encoders in head_encoders(features).items()}
 
     opinions = _head_opinions(judged, configs)
-    with_control = any(text is not None for text in judged.texts)
+    # Without text vectors near-duplicate texts are not seen, and the control would be judged on copies.
+    with_control = "text" in configs
     if with_control:
         opinions["control"] = _control_opinions(judged)
     costs = {name: _head_seconds(judged, config) for name, config in configs.items()}
@@ -152,10 +152,7 @@ def benchmark(
     comparisons = compare_all(correct, pairs, bootstrap, judged.grouped)
     sizes = np.bincount(groups)
     counts = catalog.counts
-    unreadable: dict[str, int] = {}
-    for extraction in extractions:
-        for _, reason in extraction.failures:
-            unreadable[reason] = unreadable.get(reason, 0) + 1
+    unreadable = Counter(dict(failure for extraction in extractions for failure in extraction.failures).values())
     return BenchmarkResult(
         title=title,
         verdict=_verdict(approaches, comparisons),
@@ -192,21 +189,29 @@ def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.n
     classes = sorted({label for label in chosen.labels if label is not None})
     if len(classes) < 2:
         raise HeadstartError(
-            f"two categories with {settings.folds} distinct listings each are needed, there are {len(classes)}: give "
-            "fewer --folds, or check --label and --label-level"
+            f"two categories with {settings.folds} distinct listings each are needed, there are {len(classes)}: near-"
+            "duplicates count as one (the largest group has "
+            f"{np.bincount(groups).max()}): check --label and --label-level, give fewer --folds or a higher "
+            "--duplicate-cosine"
         )
     number = {label: code for code, label in enumerate(classes)}
     codes = np.array([number[label] for label in chosen.labels if label is not None])
-    texts = [text for batch in catalog.batches() for text in batch.texts]
-    share = (settings.folds, settings.repeats, settings.seed)
+    texts: list[str | None] = []
+    ids: list[str] = []
+    for batch in catalog.batches():
+        texts += batch.texts
+        ids += batch.ids
+    if tuple(ids) != features.ids:
+        raise HeadstartError(f"{catalog.path} changed while it was read: run the command again")
+    names, share = np.array(chosen.labels), (settings.folds, settings.repeats, settings.seed)
     return _Judged(
         features=chosen,
         texts=[texts[row] for row in rows],
         codes=codes,
         classes=classes,
         groups=groups[rows],
-        grouped=repeated_folds(codes, groups[rows], *share),
-        ungrouped=repeated_folds(codes, np.arange(len(rows)), *share),
+        grouped=repeated_folds(names, groups[rows], *share),
+        ungrouped=repeated_folds(names, np.arange(len(rows)), *share),
     )
 
 
@@ -246,7 +251,7 @@ def _head_seconds(judged: _Judged, config: HeadConfig) -> tuple[float, float]:
     """Seconds to fit this head alone on all judged listings, and to classify them all from their vectors."""
     fits, predictions = [], []
     for seed in range(TIMINGS):
-        classifier = Classifier(config, seed).fit(judged.features)
+        classifier = Classifier(config, seed).fit(judged.features, groups=judged.groups)
         fits.append(classifier.seconds_)
         predictions.append(_time(lambda classifier=classifier: classifier.predict_proba(judged.features)))  # type: ignore[misc]
     return median(fits), median(predictions)
@@ -269,7 +274,7 @@ def _encoder_figures(extractions: Sequence[Extraction], stores: Sequence[Embeddi
     """What each encoder's vectors took when they were made, by the receipts."""
     found = []
     for extraction, store in zip(extractions, stores, strict=True):
-        vectors = extraction.distinct - len(extraction.failures)
+        vectors = extraction.distinct - extraction.lost
         machines = sorted({str(receipt.info.get("machine", "")) for receipt in store.receipts})
         found.append(
             EncoderFigures(
@@ -299,9 +304,9 @@ def _verdict(approaches: list[Approach], comparisons: tuple[Comparison, ...]) ->
             continue
         gain = wording.points(found.difference.mean)
         if found.verdict == "not distinguishable":
-            told = f"Both together cannot be told from {against}: {gain}, which may be chance."
+            told = f"Fused text and photo cannot be told from {against}: {gain}, which may be chance."
         else:
-            told = f"Both together are {found.verdict} than {against}: {gain}, more than chance explains."
+            told = f"Fused text and photo is {found.verdict} than {against}: {gain}, more than chance explains."
         sentences.append(told)
     heads = [by_name[name] for name in ("fused", "text", "image") if name in by_name]
     if heads:

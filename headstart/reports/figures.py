@@ -87,7 +87,7 @@ def accuracy_table(result: BenchmarkResult) -> Table:
             "Weakest fold",
             "Strongest fold",
             "Near-duplicates ignored",
-            "Inflated by",
+            "Changed by",
         ),
         tuple(
             (

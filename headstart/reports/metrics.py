@@ -98,12 +98,19 @@ def effective_count(groups: np.ndarray) -> float:
     Kish's effective sample size, ``(Σ size)² / Σ size²``: the number of rows where every group has one, the
     number of groups where all have the same size.
     """
+    if not len(groups):
+        return 0.0
     sizes = np.unique(groups, return_counts=True)[1].astype(float)
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
 def wilson(proportion: float, count: float) -> Interval:
-    """Wilson's 95 % score interval of a proportion seen on ``count`` independent listings (Wilson 1927)."""
+    """Wilson's 95 % score interval of a proportion seen on ``count`` independent listings (Wilson 1927).
+
+    On no listing at all, anything from 0 to 1.
+    """
+    if count == 0:
+        return Interval(proportion, 0.0, 1.0)
     spread = _Z**2 / count
     centre = (proportion + spread / 2) / (1 + spread)
     half = math.sqrt(proportion * (1 - proportion) * spread + spread**2 / 4) / (1 + spread)

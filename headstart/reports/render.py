@@ -81,6 +81,20 @@ def markdown(result: BenchmarkResult) -> str:
     return wording.plain(page)
 
 
+def writable(folder: Path) -> None:
+    """Make a folder for results before the work that fills it.
+
+    Raises:
+        HeadstartError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(folder / ".writable", "")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise HeadstartError(f"{folder} cannot be written ({error.strerror}): name another folder") from None
+
+
 def write_report(result: BenchmarkResult, folder: Path) -> dict[str, Path]:
     """Write report.html, report.md and results.json; returns where, by file name.
 
@@ -175,7 +189,7 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         "smallest": sizes[0] if sizes else None,
         "largest": sizes[-1] if sizes else None,
         "inflation": Table(
-            ("Approach", "Kept together", "Ignored", "Inflated by"),
+            ("Approach", "Kept together", "Ignored", "Changed by"),
             tuple(
                 (
                     a.title,

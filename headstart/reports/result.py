@@ -125,7 +125,7 @@ class EncoderFigures:
     vectors: int
     """Distinct vectors used."""
     seconds: float
-    """Time those vectors took when they were made, decoding and encoding together."""
+    """Time to decode and encode them, at the average rate at which this store's vectors were made."""
     machine: str
 
 

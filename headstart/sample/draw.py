@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart.errors import CatalogError
-from headstart.files import write_text_atomically
+from headstart.files import write_atomically, write_text_atomically
 from headstart.progress import progress
 from headstart.sample.pen import COLOURS
 from headstart.sample.photos import USELESS, jpeg, photo, retake, useless_photo
@@ -73,7 +73,7 @@ def draw_sample(folder: Path, rows: int = 1050, seed: int = 2026) -> Path:
     sample is left as it is; `sample.json`, written last, says what it holds.
 
     Raises:
-        CatalogError: fewer rows than categories.
+        CatalogError: fewer rows than categories, a folder that holds another listings.csv or cannot be written.
     """
     if rows < len(CATEGORIES):
         raise CatalogError(f"rows is {rows}: ask for {len(CATEGORIES)} or more, one a category")
@@ -81,8 +81,13 @@ def draw_sample(folder: Path, rows: int = 1050, seed: int = 2026) -> Path:
     wanted = {"version": VERSION, "rows": rows, "seed": seed}
     if _holds(folder, wanted):
         return table
-    receipt.unlink(missing_ok=True)
-    photos.mkdir(parents=True, exist_ok=True)
+    if table.exists() and not receipt.exists() and not table.read_bytes().startswith(_csv([])):
+        raise CatalogError(f"{table} is not of a sample and would be overwritten: name another --folder")
+    try:
+        photos.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogError(f"{folder} cannot hold the sample ({error.strerror}): name another --folder") from None
+    write_text_atomically(receipt, "{}\n")  # the folder is the sample's from here on; what it holds is said last
     for old in photos.glob("lba-*.jpg"):
         old.unlink()
     listings = []
@@ -94,7 +99,7 @@ def draw_sample(folder: Path, rows: int = 1050, seed: int = 2026) -> Path:
                 (photos / listing.photo).write_bytes(picture)
             advance(1)
     text = _csv(listings)
-    table.write_bytes(text)
+    write_atomically(table, lambda file: file.write(text))
     made = {**wanted, "photos": sum(bool(listing.photo) for listing in listings), **_digest(text)}
     write_text_atomically(receipt, json.dumps(made, indent=2) + "\n")
     return table

@@ -195,7 +195,7 @@ def test_the_heads_learn_and_both_modalities_together_know_more(result: Benchmar
     assert right["control"] > 0.5
     assert right["fused"] > max(right["text"], right["image"])
     assert result.best.name == "fused"
-    assert "Text and photo" in result.verdict[0]
+    assert "Fused text and photo" in result.verdict[0]
     pairs = [(one.a, one.b) for one in result.comparisons]
     assert pairs == [("fused", "text"), ("fused", "image"), ("fused", "control"), ("text", "control")]
     for one in result.comparisons:
@@ -250,12 +250,12 @@ def test_labels_dealt_at_random_are_not_learnt(tmp_path: Path) -> None:
         assert 0.1 < approach.accuracy.mean < 0.6
 
 
-@pytest.mark.parametrize(("labels", "found"), [(("",), "0 categories"), (("bags",), "1 categories")])
+@pytest.mark.parametrize(("labels", "found"), [(("",), "there are 0"), (("bags",), "there are 1")])
 def test_fewer_than_two_categories_cannot_be_judged(tmp_path: Path, labels: tuple[str, ...], found: str) -> None:
     rows = [{**row, "label": labels[0]} for row in listings()]
     with pytest.raises(HeadstartError) as caught:
         judge(write_rows(tmp_path / "few.csv", rows), image=False)
     message = str(caught.value)
-    assert message.startswith(found)
+    assert found in message
     assert "--label" in message
     assert "\n" not in message

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from headstart.errors import HeadstartError
-from headstart.heads.splits import repeated_folds
+from headstart.heads.splits import Fold, repeated_folds
 from headstart.reports.metrics import (
     GroupBootstrap,
     accuracy,
@@ -189,3 +189,11 @@ def test_a_row_that_was_not_predicted_is_refused() -> None:
     probabilities[1, 4] = np.nan
     with pytest.raises(HeadstartError, match="not finite"):
         hits(labels, probabilities)
+
+
+def test_a_category_without_a_listing_to_judge_has_an_unknown_recall() -> None:
+    labels, probabilities = np.zeros(4, int), np.tile([0.9, 0.1], (1, 4, 1))
+    fold = Fold(np.arange(0), np.arange(0), np.arange(4), 0)
+    found = figures(labels, probabilities, ["seen", "unseen"], [fold], GroupBootstrap(np.arange(4)))
+    assert found.per_class[1].rows == 0
+    assert found.per_class[1].recall == Interval(0.0, 0.0, 1.0)
