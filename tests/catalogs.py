@@ -1,12 +1,21 @@
-"""A small catalogue on disk, for tests that go through files."""
+"""Catalogues on disk, and what holds for each of them."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from headstart.catalog import Batch, Catalog, Columns
+from headstart.errors import CatalogError
+
+TEXT = Columns(text=("text",))
+Write = Callable[..., Path]
 
 WORDS = {
     "Montres": "montre bracelet acier quartz cadran étanche",
@@ -36,3 +45,30 @@ def listings(folder: Path, rows: int = 45, photos: bool = True, header: tuple[st
                 Image.fromarray(pixels.astype(np.uint8)).resize((96, 96), row % 4).save(folder / "photos" / name)
             out.writerow((f"s{row}", title, name, label))
     return folder / "listings.csv"
+
+
+def everything(catalog: Catalog, rows: int = 65_536) -> Batch:
+    """All listings in one Batch, having checked what holds for every catalogue."""
+    batches = list(catalog.batches(rows))
+    whole = Batch(*(list(chain.from_iterable(getattr(b, name) for b in batches)) for name in Batch.__match_args__))
+    counts = catalog.counts
+    assert len(whole.ids) == len(whole.texts) == len(whole.photos) == len(whole.labels) == counts.rows
+    assert counts.with_text == counts.rows - whole.texts.count(None)
+    assert counts.with_image == counts.rows - whole.photos.count(None)
+    assert counts.with_label == counts.rows - whole.labels.count(None)
+    lacking = counts.left_out
+    lacking += counts.rows - counts.with_text if catalog.columns.text else 0
+    lacking += counts.rows - counts.with_image if catalog.images else 0
+    lacking += counts.rows - counts.with_label if catalog.columns.label else 0
+    assert sum(counts.problems.values()) == lacking, "every row that lacks something has exactly one reason"
+    assert counts.problems.keys() == counts.examples.keys()
+    return whole
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """The message of the CatalogError that the work ends in."""
+    with pytest.raises(CatalogError) as caught:
+        work()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
