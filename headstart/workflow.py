@@ -6,7 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
 from headstart.extract.run import KINDS, PHOTO_NOTE, Extraction, extract
 from headstart.files import write_text_atomically
 from headstart.progress import say
+from headstart.tables import Table
 
 if TYPE_CHECKING:
     from headstart.heads.classifier import Classifier
@@ -122,7 +123,7 @@ def read_once(source: Source, encoders: Sequence[Encoder] | None = None, feature
         source.path, source.columns, source.images, delimiter=source.delimiter, encoding=source.encoding
     )
     chosen = list(encoders) if encoders is not None else [encoder(name) for name in _names(source)]
-    for each in chosen:
+    for each in chosen if encoders is None else ():
         if each.modality == "text" and not source.columns.text:
             raise CatalogError(f"{each.name} reads texts, and no column holds any: name one with --text")
         if each.modality == "image" and catalog.images is None:
@@ -301,9 +302,25 @@ def predict(classifier: Classifier, request: Request, out: Path | None) -> int:
                 f"the classifier learnt from {each.name} {classifier.fingerprints_[each.name][:12]}, here it is "
                 f"{each.fingerprint[:12]}: train it again with this version"
             )
-    features = read_once(request.resolve(classifier.columns), encoders).features
+    features = read_once(_without_absent(request.resolve(classifier.columns), request), encoders).features
     write_predictions(classifier, features, out)
     return len(features)
+
+
+def _without_absent(source: Source, request: Request) -> Source:
+    """A classifier's columns of texts or photos that new listings do not have are read as missing, and told."""
+    if not source.path.is_file():
+        return source  # read_catalog says so
+    there = Table(source.path, source.delimiter, source.encoding).names()
+    columns = source.columns
+    wanted = [*(columns.text if "text" not in request.given else ()), columns.image or ""]
+    absent = {name for name in wanted if name and name not in there and request.given.get("image") != name}
+    if not absent or absent >= {*columns.text, *([columns.image] if columns.image else [])}:
+        return source
+    say(f"{source.path} has no column {', '.join(map(repr, sorted(absent)))}: its listings are read without")
+    text = tuple(name for name in columns.text if name not in absent)
+    image = None if columns.image in absent else columns.image
+    return replace(source, columns=replace(columns, text=text, image=image))
 
 
 def judge(read: Read, settings: Any, out: Path, *, title: str, command: str, drawn: bool = False) -> BenchmarkResult:

@@ -102,6 +102,13 @@ def test_new_listings_need_neither_a_category_nor_what_the_head_does_not_read(ex
     assert done.returncode == 0, done.stderr
     assert next(csv.DictReader(done.stdout.splitlines()))["category"] == "Montres"
     assert "as the classifier learnt: --id sku --text titre" in done.stderr
+    done = headstart("predict", "model", "bare.csv", cwd=extracted)
+    assert done.returncode == 0, done.stderr
+    assert "bare.csv has no column 'photo': its listings are read without" in done.stderr
+    row = next(csv.DictReader(done.stdout.splitlines()))
+    assert (row["category"], row["read"]) == ("Montres", "text")
+    (extracted / "neither.csv").write_text("sku,nom\nn1,montre\n")
+    refused(headstart("predict", "model", "neither.csv", cwd=extracted), "'titre'", "'nom'")
 
 
 def test_an_option_given_replaces_the_one_remembered(extracted: Path) -> None:
