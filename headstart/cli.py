@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,9 +89,10 @@ def _request(
     return Request(catalog, store, given, tuple(encoder or ()))
 
 
-def takes_catalog(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `_request` in place of its parameter `request`."""
-    shared = list(inspect.signature(_request).parameters.values())
+def takes_catalog(command: Callable[..., None], without: Collection[str] = ()) -> Callable[..., None]:
+    """Give a command the options of `_request`, but for those named, in place of its parameter `request`."""
+    options = inspect.signature(_request).parameters
+    shared = [parameter for name, parameter in options.items() if name not in without]
     own = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(command).parameters.items()
@@ -110,6 +111,10 @@ def takes_catalog(command: Callable[..., None]) -> Callable[..., None]:
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del run.__wrapped__
     return run
+
+
+takes_new_listings = functools.partial(takes_catalog, without={"label", "label_level", "label_separator", "encoder"})
+"""For commands whose classifier knows the categories and the encoders."""
 
 
 EXAMPLE = "--id sku --text title --text description --image photo --images photos/ --label category"
@@ -210,7 +215,7 @@ def benchmark(
 
 
 @app.command(epilog="Example: headstart predict model new.csv --images photos/ --out predictions.csv")
-@takes_catalog
+@takes_new_listings
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder that 'headstart train --save' wrote.")],
     request: "Request",
