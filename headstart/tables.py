@@ -124,6 +124,8 @@ class Table:
                 ends[0] = row.text
             return "skip"
 
+        # pyarrow would turn Ctrl-C into an exception of its own; a block is short, and Python's handler runs after it.
+        pa.enable_signal_handlers(False)
         ends = ["", ""]  # the last broken row with an odd quote, and the last cell of all
         last = self._csv_names()[-1]
 

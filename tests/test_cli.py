@@ -290,7 +290,7 @@ def test_ctrl_c_leaves_a_store_that_resumes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from headstart.cli import main; main()", "extract", "listings.csv", *COLUMNS]
     running = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
-    while not list(tmp_path.glob("store/use*/*.json")) and time.monotonic() < until:
+    while not list(tmp_path.glob("store/use*/*-*.json")) and time.monotonic() < until:
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
