@@ -17,7 +17,6 @@ import typer
 from headstart.errors import HeadstartError
 
 if TYPE_CHECKING:
-    from headstart.embeddings.store import EmbeddingStore
     from headstart.reports.figures import Table
     from headstart.workflow import Request, Source
 
@@ -250,6 +249,8 @@ def encoders(as_json: Json = False) -> None:
 @store_app.command("info", epilog="Example: headstart store info --store store")
 def store_info(store: Store = Path("store"), as_json: Json = False) -> None:
     """How many vectors are kept, of which encoders, in how many bytes."""
+    from headstart.embeddings.store import stores
+
     found: list[dict[str, Any]] = [
         {
             "encoder": kept.name,
@@ -261,8 +262,9 @@ def store_info(store: Store = Path("store"), as_json: Json = False) -> None:
             "bytes": kept.bytes(),
             "seconds_per_vector": round(kept.seconds_per_row(), 6),
         }
-        for kept in _kept(store)
+        for kept in stores(store)
     ]
+    _need_some(found, store)
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
@@ -288,8 +290,9 @@ def store_verify(store: Store = Path("store")) -> None:
     """Read every kept vector and check it against its receipt; exit 1 where something is wrong."""
     from headstart.embeddings.store import verify
 
-    problems = 0
-    for name, found in verify(store).items():
+    problems, checked = 0, verify(store)
+    _need_some(checked, store)
+    for name, found in checked.items():
         problems += len(found)
         typer.echo(f"{name}: {f'problems: {len(found)}' if found else 'all is well'}")
         for problem in found:
@@ -298,14 +301,9 @@ def store_verify(store: Store = Path("store")) -> None:
         raise HeadstartError(f"problems in {store}: {problems}; delete the files named above and extract again")
 
 
-def _kept(root: Path) -> "list[EmbeddingStore]":
-    """The stores under `root`, of which there is at least one."""
-    from headstart.embeddings.store import stores
-
-    found = list(stores(root))
+def _need_some(found: Collection[object], store: Path) -> None:
     if not found:
-        raise HeadstartError(f"no vectors are kept in {root}: name a folder with --store, or run 'headstart extract'")
-    return found
+        raise HeadstartError(f"no vectors are kept in {store}: name a folder with --store, or run 'headstart extract'")
 
 
 def _judge(
@@ -320,6 +318,7 @@ def _judge(
     as_json: bool,
 ) -> None:
     """Run the benchmark, write the report, print the leaderboard."""
+    from headstart.reports import wording
     from headstart.reports.benchmark import Settings
     from headstart.reports.render import leaderboard_table
     from headstart.workflow import judge, read_once
@@ -350,7 +349,7 @@ def _judge(
     if duplicates.rows > 0.3 * catalog.rows:
         _say("so many near-duplicates may be different products in the same words: try a higher --duplicate-cosine")
     for sentence in result.verdict:
-        typer.echo(sentence.replace("\u00a0", " "))
+        typer.echo(wording.plain(sentence))
     if drawn:
         typer.echo("These listings are drawn: the figures show how the report works, not what a catalogue would give.")
     for name in ("report.html", "report.md", "results.json"):

@@ -216,22 +216,20 @@ def store_folder(name: str, fingerprint: str) -> str:
 
 def stores(root: Path) -> Iterator[EmbeddingStore]:
     """Every encoder's store under `root`, by name."""
-    for header in sorted(root.glob(f"*/{_HEADER}")):
-        yield EmbeddingStore(header.parent)
+    for folder in _folders(root):
+        yield EmbeddingStore(folder)
 
 
 def verify(root: Path) -> dict[str, list[str]]:
-    """`EmbeddingStore.verify` for every store under `root`, by folder; a damaged ``encoder.json`` is a problem too.
-
-    Raises:
-        StoreError: there is no store.
-    """
+    """`EmbeddingStore.verify` for every store under `root`, by folder; a damaged ``encoder.json`` is a problem too."""
     found: dict[str, list[str]] = {}
-    for header in sorted(root.glob(f"*/{_HEADER}")):
+    for folder in _folders(root):
         try:
-            found[header.parent.name] = EmbeddingStore(header.parent).verify()
+            found[folder.name] = EmbeddingStore(folder).verify()
         except StoreError as error:
-            found[header.parent.name] = [str(error)]
-    if not found:
-        raise StoreError(f"no vectors are kept in {root}: name a folder with --store, or run 'headstart extract'")
+            found[folder.name] = [str(error)]
     return found
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(header.parent for header in root.glob(f"*/{_HEADER}"))
