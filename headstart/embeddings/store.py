@@ -58,11 +58,15 @@ class EmbeddingStore:
     ) -> EmbeddingStore:
         """Open the store of this encoder under `root`, made if it is not there.
 
+        It is found by the fingerprint: an encoder that has another name now, or lies in another folder, still has its
+        vectors. The store goes by the name given.
+
         Raises:
             StoreError: the folder holds another encoder's vectors or another precision, is damaged, or cannot be
                 written.
         """
-        folder = root / store_folder(name, fingerprint)
+        kept_before = (path.parent for path in root.glob(f"*-{fingerprint[:12]}/{_HEADER}"))
+        folder = next(kept_before, root / store_folder(name, fingerprint))
         header = {
             "format": FORMAT, "name": name, "modality": modality, "dim": dim, "dtype": str(np.dtype(dtype)),
             "fingerprint": fingerprint, "spec": spec,
@@ -78,6 +82,7 @@ class EmbeddingStore:
         wanted = f"{modality} {np.dtype(dtype)} (n, {dim}) of {fingerprint}"
         if kept != wanted:
             raise StoreError(f"{folder} holds vectors {kept}, not {wanted}: choose another --store")
+        store.name = name
         return store
 
     @cached_property

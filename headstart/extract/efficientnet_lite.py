@@ -91,7 +91,8 @@ class EfficientNetLite0(Encoder):
 
     @cached_property
     def _run(self) -> Callable[[np.ndarray], np.ndarray]:
-        return frozen(self.trainable(), (None, SIZE, SIZE, 3), "uint8")
+        model = self.trainable()
+        return frozen(lambda x: model(x, training=False), (None, SIZE, SIZE, 3), "uint8")
 
 
 def _network(classes: int = 0) -> Any:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,18 @@ from headstart.errors import EncoderError
 Modality = Literal["text", "image"]
 
 
+@dataclass(frozen=True)
+class Card:
+    """What a person wants to know of an encoder before choosing it."""
+
+    what: str = ""
+    licence: str = ""
+    source: str = ""
+    """Where its weights come from: a package, a handle, or nothing."""
+    megabytes: int | None = None
+    """Size of the weights' files; None where it is not known before they are here."""
+
+
 class Encoder(ABC):
     """A frozen network that turns one photo or one text into one vector.
 
@@ -26,10 +39,12 @@ class Encoder(ABC):
     """
 
     name: str
+    """As a command names it: a name of the registry or a handle, with its options. `registry.encoder` sets it."""
     modality: Modality
     dim: int
     batch: int
-    """How many prepared items `encode` likes to be given at once. It does not change the vectors."""
+    """How many prepared items to try first. Extraction finds the best number by measuring; it changes no vector."""
+    card = Card()
 
     @abstractmethod
     def prepare(self, item: Any) -> Any:
@@ -61,6 +76,24 @@ class Encoder(ABC):
         Raises:
             EncoderError: this encoder cannot be fine-tuned.
         """
+
+    def here(self) -> bool:
+        """Its weights are on this machine. Fetches nothing and starts no TensorFlow."""
+        try:
+            self.spec()
+        except EncoderError:
+            return False
+        return True
+
+    def pull(self, source: Path | None = None) -> None:
+        """Bring the weights to this machine, from `source` (a folder or file got elsewhere) where it is given.
+
+        Raises:
+            EncoderError: they cannot be had, or do not come that way; the message says how they come.
+        """
+        if source is not None:
+            raise EncoderError(f"{self.name} has its weights from {self.card.source or 'its own package'}, not a file")
+        self.spec()
 
     @cached_property
     def fingerprint(self) -> str:

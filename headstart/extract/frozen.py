@@ -1,26 +1,37 @@
-"""A Keras model as a TensorFlow graph, traced once, for encoding at full speed."""
+"""A network as a TensorFlow graph, traced once, for encoding at full speed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
+from headstart.errors import EncoderError
 from headstart.runtime import tensorflow
+
+Precision = Literal["float32", "bfloat16"]
+"""What a network multiplies in. bfloat16 is up to 1.5 times as fast on processors that have it, and moves the vectors
+a little: it is part of the fingerprint."""
 
 
 def frozen(
-    model: Any, shape: tuple[int | None, ...], dtype: str, constants: bool = True
+    network: Callable[[Any], Any],
+    shape: tuple[int | None, ...],
+    dtype: str,
+    constants: bool = True,
+    precision: Precision = "float32",
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The model as a function of one array, in inference mode.
+    """The network as a function of one array.
 
     Args:
-        model: a Keras model of one input and one output.
+        network: a tensor → a tensor, in inference mode, such as ``lambda x: model(x, training=False)``.
         shape: what the function takes; None for an axis of any length, so that the graph is traced only once.
-        dtype: of the array that the function takes. The model casts it to its own.
+        dtype: of the array that the function takes.
         constants: turn the variables into constants, so that TensorFlow folds batch normalisation into
             convolutions. A large table of words gains nothing from it and takes ten seconds to start.
+        precision: bfloat16 lets TensorFlow run matrix products and convolutions in it; the vectors stay float32.
 
     Returns:
         A function that may be called from several threads at once.
@@ -28,16 +39,40 @@ def frozen(
     tf = tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, dtype)], autograph=False)
-    def call(x: Any) -> Any:
-        return model(x, training=False)
-
+    call = tf.function(network, input_signature=[tf.TensorSpec(shape, dtype)], autograph=False)
     graph = call.get_concrete_function()
     if constants:
         graph = convert_variables_to_constants_v2(graph)
 
     def run(x: np.ndarray) -> np.ndarray:
-        outputs = graph(tf.constant(x, dtype))
-        return np.asarray(outputs[0] if constants else outputs)
+        with _multiplying_in(precision):
+            outputs = graph(tf.constant(x, dtype))
+        return np.asarray(outputs[0] if constants else outputs, np.float32)
 
     return run
+
+
+def checked_precision(precision: str) -> Precision:
+    """The precision of that name.
+
+    Raises:
+        EncoderError: there is none.
+    """
+    if precision not in get_args(Precision):
+        raise EncoderError(f"no precision is called {precision!r}; choose one of: {', '.join(get_args(Precision))}")
+    return cast(Precision, precision)
+
+
+@contextmanager
+def _multiplying_in(precision: Precision) -> Iterator[None]:
+    """TensorFlow's graph optimiser sets it for each call; nothing outside is changed."""
+    if precision == "float32":
+        yield
+        return
+    optimizer = tensorflow().config.optimizer
+    before = optimizer.get_experimental_options()
+    optimizer.set_experimental_options({**before, "auto_mixed_precision_onednn_bfloat16": True})
+    try:
+        yield
+    finally:
+        optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False, **before})

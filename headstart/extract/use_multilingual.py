@@ -98,7 +98,8 @@ class UseMultilingual(Encoder):
 
     @cached_property
     def _run(self) -> Callable[[np.ndarray], np.ndarray]:
-        return frozen(self.trainable(), (None, None), "int32", constants=False)
+        model = self.trainable()
+        return frozen(lambda x: model(x, training=False), (None, None), "int32", constants=False)
 
 
 def _alike(lengths: Sequence[int]) -> Iterator[list[int]]:
