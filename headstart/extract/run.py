@@ -23,6 +23,7 @@ from headstart.embeddings.key import PhotoKeys, content_key, key_rows
 from headstart.embeddings.part import MOST_ROWS
 from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import EncoderError, ItemError
+from headstart.extract.batching import MOST, BatchSize
 from headstart.extract.encoder import Encoder
 from headstart.progress import progress
 from headstart.runtime import cores, machine, now, versions
@@ -72,7 +73,7 @@ def extract(
         catalog: the listings; read in a stream, twice where something is missing.
         encoders: the frozen encoders, of either modality.
         root: the folder of the stores, made if it is not there.
-        part_rows: vectors a part, at least one batch of the encoder's and at most 65,536.
+        part_rows: vectors a part, at most 65,536.
 
     Returns:
         What each encoder did, and its store.
@@ -166,21 +167,25 @@ def _encode(
     loading = time.perf_counter()
     failed: dict[bytes, str] = {}
     part = _Part(store)
+    part_rows = min(part_rows, MOST_ROWS)
+    batch_size = BatchSize(encoder.batch, min(part_rows, MOST[encoder.modality]))
     # While one batch is encoded the next two are prepared: the work overlaps and memory stays bounded.
     with ThreadPoolExecutor(cores()) as threads:
-        prepared = _ahead(threads, lambda item: _prepare(encoder, item), items, 3 * encoder.batch)
+        prepared = _ahead(threads, lambda item: _prepare(encoder, item), items, lambda: 3 * batch_size.size)
         try:
-            while batch := list(islice(prepared, encoder.batch)):
+            while batch := list(islice(prepared, min(batch_size.size, part_rows - len(part.keys)))):
                 failed.update({key: str(made) for (key, _), made in batch if isinstance(made, ItemError)})
                 ready = [(key, made) for (key, _), made in batch if not isinstance(made, ItemError)]
                 if ready and not report.encoded:
                     encoder.load()
                     part.started += time.perf_counter() - loading  # starting TensorFlow is not encoding
                 if ready:
+                    started = time.perf_counter()
                     part.add([key for key, _ in ready], _checked(encoder, [made for _, made in ready]))
+                    batch_size.tell(len(batch), time.perf_counter() - started)
                     report.encoded += len(ready)
                 advance(len(batch))
-                if len(part.keys) + encoder.batch > min(part_rows, MOST_ROWS):
+                if len(part.keys) == part_rows:
                     part.keep()
         finally:
             part.keep()  # what is encoded is kept, also when Ctrl-C or an error ends the run
@@ -237,13 +242,13 @@ def _checked(encoder: Encoder, inputs: list[object]) -> np.ndarray:
 
 
 def _ahead(
-    threads: ThreadPoolExecutor, work: Callable[[Item], object], items: Iterable[Item], ahead: int
+    threads: ThreadPoolExecutor, work: Callable[[Item], object], items: Iterable[Item], ahead: Callable[[], int]
 ) -> Iterator[tuple[Item, object]]:
-    """Items with what `work` made of them, in order, at most `ahead` of them made before they are asked for."""
+    """Items with what `work` made of them, in order, at most `ahead()` of them made before they are asked for."""
     waiting: deque[tuple[Item, Future[object]]] = deque()
     for item in items:
         waiting.append((item, threads.submit(work, item)))
-        if len(waiting) >= ahead:
+        if len(waiting) >= ahead():
             item, made = waiting.popleft()
             yield item, made.result()
     for item, made in waiting:

@@ -111,7 +111,7 @@ def test_the_order_of_the_listings_and_the_size_of_the_parts_do_not_matter(tmp_p
         assert np.array_equal(a.vectors[name], b.vectors[name])
         assert np.array_equal(a.present[name], b.present[name])
     assert len(open_store(one, encoders[0]).receipts) == 1
-    assert len(open_store(other, encoders[0]).receipts) == 3, "a batch is never torn apart"
+    assert len(open_store(other, encoders[0]).receipts) == len({row[1] for row in rows if row[1]})
 
 
 def test_unreadable_photos_are_counted_with_their_reason_and_the_listings_stay(tmp_path: Path, rows: list[Row]) -> None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.extract.batching import BatchSize
+
+
+def settle(first: int, most: int, rate: Callable[[int], float]) -> list[int]:
+    """The sizes taken, batch after batch, on a machine of these rates."""
+    batch, taken = BatchSize(first, most), []
+    for _ in range(100):
+        taken.append(batch.size)
+        batch.tell(batch.size, batch.size / rate(batch.size))
+    return taken
+
+
+@pytest.mark.parametrize("best", [1, 4, 8, 16, 32, 64, 256])
+def test_it_finds_the_fastest_size(best: int) -> None:
+    taken = settle(16, 512, lambda size: 100 / max(size / best, best / size))
+    assert taken[-1] == best and len(set(taken[-20:])) == 1
+
+
+@given(first=st.integers(1, 600), most=st.integers(1, 600), slope=st.floats(-2, 2))
+def test_it_stays_within_its_bounds_and_comes_to_rest(first: int, most: int, slope: float) -> None:
+    taken = settle(first, most, lambda size: size**slope)
+    assert all(1 <= size <= most for size in taken) and len(set(taken[-20:])) == 1
+
+
+def test_equal_rates_are_not_worth_more_memory() -> None:
+    assert settle(16, 512, lambda size: 100.0)[-1] == 16
+
+
+def test_the_first_batch_of_a_size_is_a_warm_up() -> None:
+    batch, seen = BatchSize(16, 512), set()
+    for _ in range(100):
+        cold = batch.size not in seen
+        seen.add(batch.size)
+        rate = min(batch.size, 64)
+        batch.tell(batch.size, batch.size / rate * (10 if cold else 1))
+    assert batch.size == 64
+
+
+def test_a_last_batch_that_is_smaller_says_nothing() -> None:
+    batch = BatchSize(16, 512)
+    for _ in range(50):
+        batch.tell(5, 1e-6)
+    assert batch.size == 16
