@@ -14,7 +14,7 @@ from headstart.catalog import Catalog, Columns, read_catalog
 from headstart.embeddings.features import Features, read_features
 from headstart.embeddings.key import PhotoKeys
 from headstart.embeddings.store import EmbeddingStore
-from headstart.errors import CatalogError, ModelError, StoreError
+from headstart.errors import CatalogError, EncoderError, ModelError, StoreError
 from headstart.extract.encoder import Encoder
 from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
 from headstart.extract.run import KINDS, PHOTO_NOTE, Extraction, extract
@@ -128,12 +128,22 @@ def read_once(source: Source, encoders: Sequence[Encoder] | None = None, feature
             raise CatalogError(f"{each.name} reads texts, and no column holds any: name one with --text")
         if each.modality == "image" and catalog.images is None:
             raise CatalogError(f"{each.name} reads photos, and there are none: name them with --image or --images")
+    _distinct(chosen)
     _remember(source)
     extractions, stores = extract(catalog, chosen, source.store)
     _say_counts(catalog, extractions)
     photo_keys = PhotoKeys(source.store / PHOTO_NOTE)
     empty = Features((), (), {}, {}, {})
     return Read(source, catalog, extractions, stores, read_features(catalog, stores, photo_keys) if features else empty)
+
+
+def _distinct(encoders: Sequence[Encoder]) -> None:
+    """Refuse one encoder under two names: a head would see the same vectors twice."""
+    known: dict[str, str] = {}
+    for each in encoders:
+        other = known.setdefault(each.fingerprint, each.name)
+        if other != each.name:
+            raise EncoderError(f"{other} and {each.name} are the same encoder: name it once")
 
 
 def _names(source: Source) -> tuple[str, ...]:

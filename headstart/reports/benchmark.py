@@ -113,7 +113,7 @@ def benchmark(
     groups = near_duplicate_groups(features.blocks(), settings.cosine)
     mask, rare = judgeable(features.labels, groups, settings.folds)
     judged = _judged(catalog, features, groups, mask, settings)
-    configs = {name: HeadConfig(encoders) for name, encoders in head_encoders(features).items()}
+    configs = {name: HeadConfig(encoders) for name, encoders in _heads(features).items()}
 
     opinions = _head_opinions(judged, configs)
     # Without text vectors near-duplicate texts are not seen, and the control would be judged on copies.
@@ -140,7 +140,7 @@ def benchmark(
         approaches.append(
             Approach(
                 name=name,
-                title=TITLES[name],
+                title=_title(name),
                 encoders=read,
                 settings={key: value for key, value in told.items() if key != "encoders"},
                 seconds=Seconds(sum(encoding[encoder] for encoder in read), train, predict),
@@ -148,7 +148,8 @@ def benchmark(
                 **vars(found),
             )
         )
-    pairs = [(a, b) for a, b in PAIRS if a in correct and b in correct]
+    alone = [(name.partition(": ")[0], name) for name in correct if ": " in name]
+    pairs = [(a, b) for a, b in (*PAIRS, *alone) if a in correct and b in correct]
     comparisons = compare_all(correct, pairs, bootstrap, judged.grouped)
     sizes = np.bincount(groups)
     counts = catalog.counts
@@ -181,6 +182,18 @@ def benchmark(
         comparisons=comparisons,
         provenance={"date": now(), "command": command, "machine": machine(), **versions()},
     )
+
+
+def _heads(features: Features) -> dict[str, tuple[str, ...]]:
+    """The heads to judge; where a modality has several encoders, each of them alone as well."""
+    heads = head_encoders(features)
+    several = [modality for modality in ("text", "image") if len(heads.get(modality, ())) > 1]
+    return heads | {f"{modality}: {name}": (name,) for modality in several for name in heads[modality]}
+
+
+def _title(name: str) -> str:
+    modality, colon, encoder = name.partition(": ")
+    return f"{'Text' if modality == 'text' else 'Photo'}, {encoder} only" if colon else TITLES[name]
 
 
 def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.ndarray, settings: Settings) -> _Judged:

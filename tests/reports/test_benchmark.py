@@ -133,10 +133,25 @@ def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
     return path
 
 
-def judge(path: Path, text: bool = True, image: bool = True, settings: Settings = SETTINGS) -> BenchmarkResult:
+class Lengths(Words):
+    """How often words of each length occur."""
+
+    name, dim = "lengths", 12
+
+    def encode(self, batch: Sequence[str]) -> np.ndarray:
+        counts = [np.bincount([min(len(word), 11) for word in text.split()], minlength=12) for text in batch]
+        return np.array(counts, np.float32)
+
+    def spec(self) -> dict[str, Any]:
+        return {"counts": "of words of 0 to 11 letters"}
+
+
+def judge(
+    path: Path, text: bool = True, image: bool = True, settings: Settings = SETTINGS, also: Sequence[Encoder] = ()
+) -> BenchmarkResult:
     columns = Columns(text=("text",) if text else (), image="image" if image else None, label="label")
     catalog = read_catalog(path, columns)
-    encoders: list[Encoder] = ([Words()] if text else []) + ([Pixels()] if image else [])
+    encoders: list[Encoder] = [*([Words()] if text else []), *([Pixels()] if image else []), *also]
     store = path.parent / "store"
     extractions, stores = extract(catalog, encoders, store)
     features = read_features(catalog, stores, PhotoKeys(store / PHOTO_NOTE))
@@ -209,6 +224,23 @@ def test_near_duplicates_and_encoders_are_told(result: BenchmarkResult) -> None:
     assert (words.vectors, pixels.vectors) == (85, 86)
     assert words.seconds > 0
     assert {"date", "command", "machine", "python", "tensorflow"} <= set(result.provenance)
+
+
+def test_several_encoders_of_a_modality_are_judged_together_and_each_alone(folder: Path) -> None:
+    result = judge(folder / "listings.csv", settings=QUICK, also=[Lengths()])
+    encoders = {approach.name: approach.encoders for approach in result.approaches}
+    assert encoders == {
+        "text": ("words", "lengths"),
+        "image": ("pixels",),
+        "fused": ("words", "lengths", "pixels"),
+        "text: words": ("words",),
+        "text: lengths": ("lengths",),
+        "control": (),
+    }
+    right = {approach.name: approach.accuracy.mean for approach in result.approaches}
+    assert right["text: lengths"] < right["text: words"]
+    assert {("text", "text: words"), ("text", "text: lengths")} <= {(one.a, one.b) for one in result.comparisons}
+    assert "Text, lengths only" in {approach.title for approach in result.approaches}
 
 
 def test_texts_alone_give_text_and_control_and_the_same_seed_the_same_result(folder: Path) -> None:
