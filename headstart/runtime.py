@@ -74,6 +74,11 @@ def keras() -> ModuleType:
     return keras
 
 
+def has_gpu() -> bool:
+    """TensorFlow has a GPU to run on."""
+    return bool(tensorflow().config.list_physical_devices("GPU"))
+
+
 @cache
 def machine() -> str:
     """The processor and the number of cores, for receipts and reports."""

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from catalogs import Write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Notes and weights go to a folder of the tests' own, here and in the commands they run."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["HEADSTART_CACHE"] = str(folder)
+    os.environ.pop("TFHUB_CACHE_DIR", None)
+    return folder
 
 
 @pytest.fixture

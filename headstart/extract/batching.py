@@ -1,8 +1,10 @@
-"""How many items to encode at once: found by measuring, on the items that are to be encoded anyway."""
+"""How many items to encode at once, and which of them together."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
+
+import numpy as np
 
 MOST = {"text": 4096, "image": 512}
 """More than this gains nothing on any machine and costs memory: three batches of photos are held at once."""
@@ -13,7 +15,9 @@ GAIN = 1.03
 
 
 class BatchSize:
-    """Climbs from a first guess: doubles while that is faster, else halves while that is faster, then stays.
+    """How many items to take: found by measuring, on the items that are to be encoded anyway.
+
+    Climbs from a first guess: doubles while that is faster, else halves while that is faster, then stays.
 
     `size` is how many items to take next; `tell` it what each batch took.
     """
@@ -49,3 +53,18 @@ class BatchSize:
         self.size = best
         while True:
             yield
+
+
+def alike(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Row numbers in groups of like length, so that little padding is needed.
+
+    Each group padded to its longest stays within `budget`, or is of one row.
+    """
+    group: list[int] = []
+    for row in np.argsort(lengths, kind="stable").tolist():
+        if group and (len(group) + 1) * lengths[row] > budget:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group

@@ -22,7 +22,7 @@ from headstart.extract.frozen import checked_precision, frozen
 from headstart.extract.images import PIXELS, decode
 from headstart.extract.torch_file import read_legacy
 from headstart.files import file_digest
-from headstart.runtime import keras
+from headstart.runtime import has_gpu, keras, tensorflow
 
 
 class Variant(NamedTuple):
@@ -52,6 +52,10 @@ STAGES = (
 NORMS = {"conv_stem": "bn0", "conv_head": "bn1", "expand_conv": "bn0", "depthwise_conv": "bn1", "project_conv": "bn2"}
 """Which batch normalisation follows which convolution."""
 EPSILON = 1e-3
+WHOLE = 3
+"""So many blocks stay float32 even then: the weights of the first ones span too much for bfloat16's eight bits."""
+CACHED = 2
+"""Photos that go through the wide first layers at once; what lies between those layers stays in the cache."""
 SIZES = (32, 1024)
 
 
@@ -112,7 +116,8 @@ class EfficientNetLite(Encoder):
         return self._network(classes=1000)
 
     def _network(self, classes: int = 0, folded: bool = False) -> Any:
-        model = _network(self.variant, self.size, classes, folded)
+        half = folded and self.precision == "bfloat16"
+        model = _network(self.variant, self.size, classes, folded, half)
         _assign(model, read_legacy(self._file), folded)
         return model
 
@@ -128,32 +133,56 @@ class EfficientNetLite(Encoder):
 
     @cached_property
     def _run(self) -> Callable[[np.ndarray], np.ndarray]:
-        model = self._network(folded=True)
-        shape = (None, self.size, self.size, 3)
-        return frozen(lambda x: model(x, training=False), shape, "uint8", precision=self.precision)
+        model, shape = self._network(folded=True), (self.size, self.size, 3)
+        return frozen(model if has_gpu() else _in_pairs(model, shape), (None, *shape), "uint8")
 
 
-def _network(variant: Variant, size: int, classes: int, folded: bool) -> Any:
+def _in_pairs(model: Any, shape: tuple[int, ...]) -> Callable[[Any], Any]:
+    """The model, its layers before the third halving of the picture run on two photos at a time.
+
+    They are narrow in arithmetic and wide in memory: a whole batch would leave the processor's cache between any two
+    of them. A tenth faster in all.
+    """
+    k, tf = keras(), tensorflow()
+    middle = next(layer.output for layer in reversed(model.layers) if _side(layer) == -(-shape[0] // 8))
+    first, rest = k.Model(model.input, middle), k.Model(middle, model.output)
+    between = tf.TensorSpec((CACHED, *middle.shape[1:]), middle.dtype)
+
+    def network(photos: Any) -> Any:
+        rows = tf.shape(photos)[0]
+        pairs = tf.reshape(tf.pad(photos, [[0, -rows % CACHED], [0, 0], [0, 0], [0, 0]]), (-1, CACHED, *shape))
+        maps = tf.map_fn(first, pairs, fn_output_signature=between, parallel_iterations=1)
+        return rest(tf.reshape(maps, (-1, *middle.shape[1:])))[:rows]
+
+    return network
+
+
+def _side(layer: Any) -> int | None:
+    return layer.output.shape[1] if len(layer.output.shape) == 4 else None
+
+
+def _network(variant: Variant, size: int, classes: int, folded: bool, half: bool) -> Any:
     """The network, its weights at random. Layers have the names of the tensors that belong in them.
 
     "same" padding is TensorFlow's own: at stride 2 the odd pixel goes right and below, as in training. Folded,
     convolutions do their batch normalisation themselves; TensorFlow does not fold it into depthwise ones, and the
-    separate passes over memory cost a seventh of the time.
+    separate passes over memory cost a seventh of the time. Half, they multiply in bfloat16; what residual connections
+    add up stays float32.
     """
     k = keras()
-    layers = k.layers
+    layers, dtype = k.layers, "float32"
 
     def relu6(x: Any, name: str) -> Any:
-        return layers.ReLU(max_value=6, name=f"{name}.relu6")(x)
+        return layers.ReLU(max_value=6, dtype=dtype, name=f"{name}.relu6")(x)
 
     def norm(x: Any, name: str) -> Any:
         return x if folded else layers.BatchNormalization(epsilon=EPSILON, momentum=0.99, name=name)(x)
 
     def conv(x: Any, name: str, channels: int, kernel: int = 1, stride: int = 1) -> Any:
-        return layers.Conv2D(channels, kernel, stride, padding="same", use_bias=folded, name=name)(x)
+        return layers.Conv2D(channels, kernel, stride, padding="same", use_bias=folded, dtype=dtype, name=name)(x)
 
     def depthwise(x: Any, name: str, kernel: int, stride: int) -> Any:
-        return layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=folded, name=name)(x)
+        return layers.DepthwiseConv2D(kernel, stride, padding="same", use_bias=folded, dtype=dtype, name=name)(x)
 
     pixels = layers.Input((size, size, 3), name="pixels")
     x = layers.Rescaling(1 / 128, -127 / 128, name="rescale")(pixels)
@@ -173,6 +202,7 @@ def _network(variant: Variant, size: int, classes: int, folded: bool) -> Any:
             if repeat:
                 x = layers.Add(name=f"{name}.add")([before, x])
             block += 1
+            dtype = "mixed_bfloat16" if half and block >= WHOLE else "float32"
     x = relu6(norm(conv(x, "conv_head", 1280), "bn1"), "bn1")
     x = layers.GlobalAveragePooling2D(name="average")(x)
     if classes:

