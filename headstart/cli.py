@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.errors import HeadstartError
+from headstart.progress import say
+from headstart.subcommands import Json, Store, encoders_app, store_app, table
 
 if TYPE_CHECKING:
-    from headstart.extract.registry import Row
     from headstart.reports.figures import Table
     from headstart.workflow import Request, Source
 
@@ -31,15 +32,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-store_app = typer.Typer(help="The kept vectors.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(store_app, name="store")
-encoders_app = typer.Typer(
-    epilog="Example: headstart encoders --store store", invoke_without_command=True, rich_markup_mode=None
-)
 app.add_typer(encoders_app, name="encoders")
 
-Store = Annotated[Path, typer.Option(envvar="HEADSTART_STORE", help="Folder of the kept vectors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Seed = Annotated[int, typer.Option(min=0, help="Decides every random choice.")]
 
 
@@ -210,9 +205,9 @@ def train(
         )
     if found.rare:
         names = ", ".join(repr(label[:40]) for label in list(found.rare)[:5])
-        _say(f"categories with one distinct listing, learnt but not judged: {len(found.rare)} ({names} …)")
+        say(f"categories with one distinct listing, learnt but not judged: {len(found.rare)} ({names} …)")
     if save is not None:
-        _say(f"the classifier, trained on all of them, is in {save}; try: headstart predict {save} NEW_LISTINGS")
+        say(f"the classifier, trained on all of them, is in {save}; try: headstart predict {save} NEW_LISTINGS")
 
 
 @app.command(epilog=f"Example: headstart benchmark listings.csv {EXAMPLE} --out report")
@@ -248,116 +243,7 @@ def predict(
         check_out(out)
     rows = workflow.predict(Classifier.load(model), request, out)
     if out is not None:
-        _say(f"{rows:,} listings classified: {out}")
-
-
-@encoders_app.callback()
-def encoders(context: typer.Context, store: Store = Path("store"), as_json: Json = False) -> None:
-    """What encoders there are, whether their weights are on this machine, and how fast it read with them."""
-    if context.invoked_subcommand:
-        return
-    from headstart.embeddings.store import stores
-    from headstart.errors import StoreError
-    from headstart.extract.registry import describe, is_handle
-
-    try:
-        rows = describe(list(stores(store)))
-    except StoreError as error:  # what there is can be told without the rates
-        _say(f"no rates: {error}")
-        rows = describe()
-    if as_json:
-        typer.echo(json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False))
-        return
-    for row in rows:
-        if row.problem:
-            _say(f"not usable: {row.problem}")
-    header = ("Reads", "Dim", "MB", "Here", "Rate", "Licence", "Source")
-    named = {row.name: _cells(row) for row in rows if not is_handle(row.name)}
-    others = {row.name: _cells(row) for row in rows if is_handle(row.name)}
-    _table(("Name", *header), [(name, *cells) for name, cells in named.items()])
-    if others:  # a handle may be long: it stands last on its line
-        typer.echo()
-        _table((*header, "Handle"), [(*cells, name) for name, cells in others.items()])
-    _say("\nmore with --encoder hub:URL_OR_FOLDER, keras:APPLICATION, keras-hub:PRESET and 'NAME#option=value'")
-
-
-def _cells(row: "Row") -> tuple[str, ...]:
-    rate = "" if row.rate is None else f"{row.rate:,.0f}/s" if row.rate >= 10 else f"{row.rate:.1f}/s"
-    dim, megabytes = ("?" if number is None else str(number) for number in (row.dim, row.megabytes))
-    return row.modality or "?", dim, megabytes, "yes" if row.here else "no", rate, row.licence, row.source
-
-
-@encoders_app.command("pull", epilog="Example: headstart encoders pull use-large --from use-large.tar.gz")
-def encoders_pull(
-    name: Annotated[str, typer.Argument(help="Name or handle of an encoder.")],
-    source: Annotated[Path | None, typer.Option("--from", help="File or folder of its weights, got elsewhere.")] = None,
-) -> None:
-    """Bring an encoder's weights to this machine, so that it needs no network afterwards."""
-    from headstart.extract.registry import encoder
-
-    made = encoder(name)
-    made.pull(source)
-    typer.echo(f"{name} is here: read listings with --encoder {shlex.quote(name)}")
-
-
-@store_app.command("info", epilog="Example: headstart store info --store store")
-def store_info(store: Store = Path("store"), as_json: Json = False) -> None:
-    """How many vectors are kept, of which encoders, in how many bytes."""
-    from headstart.embeddings.store import stores
-
-    found: list[dict[str, Any]] = [
-        {
-            "encoder": kept.name,
-            "modality": kept.modality,
-            "dim": kept.dim,
-            "fingerprint": kept.fingerprint,
-            "vectors": len(kept),
-            "parts": len(kept.receipts),
-            "bytes": kept.bytes(),
-            "seconds_per_vector": round(kept.seconds_per_row(), 6),
-        }
-        for kept in stores(store)
-    ]
-    _need_some(found, store)
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    header = ("Encoder", "Reads", "Dim", "Vectors", "Parts", "MB", "ms each", "Fingerprint")
-    cells = [
-        (
-            str(row["encoder"]),
-            str(row["modality"]),
-            str(row["dim"]),
-            f"{row['vectors']:,}",
-            str(row["parts"]),
-            f"{row['bytes'] / 1e6:.1f}",
-            f"{1000 * row['seconds_per_vector']:.1f}",
-            str(row["fingerprint"])[:12],
-        )
-        for row in found
-    ]
-    _table(header, cells)
-
-
-@store_app.command("verify", epilog="Example: headstart store verify --store store")
-def store_verify(store: Store = Path("store")) -> None:
-    """Read every kept vector and check it against its receipt; exit 1 where something is wrong."""
-    from headstart.embeddings.store import verify
-
-    problems, checked = 0, verify(store)
-    _need_some(checked, store)
-    for name, found in checked.items():
-        problems += len(found)
-        typer.echo(f"{name}: {f'problems: {len(found)}' if found else 'all is well'}")
-        for problem in found:
-            typer.echo(f"  {problem}")
-    if problems:
-        raise HeadstartError(f"problems in {store}: {problems}; delete the files named above and extract again")
-
-
-def _need_some(found: Collection[object], store: Path) -> None:
-    if not found:
-        raise HeadstartError(f"no vectors are kept in {store}: name a folder with --store, or run 'headstart extract'")
+        say(f"{rows:,} listings classified: {out}")
 
 
 def _judge(
@@ -378,7 +264,7 @@ def _judge(
     from headstart.workflow import judge, read_once
 
     read = read_once(source)
-    _say("judging every approach on the same folds …")
+    say("judging every approach on the same folds …")
     settings = Settings(folds, repeats, seed, cosine)
     words = ["demo"] if drawn else ["benchmark", str(source.path), *source.words()]
     if not drawn:
@@ -391,35 +277,23 @@ def _judge(
         typer.echo(result.to_json())
         return
     board: Table = leaderboard_table(result)
-    _table(board.header, board.rows)
+    table(board.header, board.rows)
     catalog, duplicates = result.catalog, result.duplicates
-    _say(
+    say(
         f"judged {catalog.judged:,} of {catalog.rows:,} listings, in {catalog.classes:,} of "
         f"{catalog.classes + len(catalog.rare):,} categories; {duplicates.rows:,} listings have near-duplicates "
         f"(cosine {duplicates.cosine} or more): {duplicates.groups:,} groups, the largest of {duplicates.largest:,}"
     )
     if catalog.rare:
-        _say(f"left out, as they have fewer than {folds} distinct listings: {', '.join(list(catalog.rare)[:5])}, …")
+        say(f"left out, as they have fewer than {folds} distinct listings: {', '.join(list(catalog.rare)[:5])}, …")
     if duplicates.rows > 0.3 * catalog.rows:
-        _say("so many near-duplicates may be different products in the same words: try a higher --duplicate-cosine")
+        say("so many near-duplicates may be different products in the same words: try a higher --duplicate-cosine")
     for sentence in result.verdict:
         typer.echo(wording.plain(sentence))
     if drawn:
         typer.echo("These listings are drawn: the figures show how the report works, not what a catalogue would give.")
     for name in ("report.html", "report.md", "results.json"):
         typer.echo(str(out / name))
-
-
-def _table(header: tuple[str, ...], rows: Any) -> None:
-    """Print aligned columns: a table that reads the same on a terminal, in a pipe and in a log."""
-    rows = [tuple(header), *(tuple(row) for row in rows)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def _version(wanted: bool) -> None:
@@ -458,7 +332,7 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        _say("stopped: what was encoded is kept, the same command goes on from there")
+        say("stopped: what was encoded is kept, the same command goes on from there")
         sys.exit(128 + int(stopped.args[0]))
     except HeadstartError as error:
         _fail(str(error))
@@ -469,5 +343,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    _say(f"error: {' '.join(message.split())}")
+    say(f"error: {' '.join(message.split())}")
     sys.exit(1)

@@ -1,0 +1,140 @@
+"""The groups of commands under ``headstart encoders`` and ``headstart store``, and what all commands print with."""
+
+import json
+import shlex
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.errors import HeadstartError
+from headstart.progress import say
+
+if TYPE_CHECKING:
+    from headstart.extract.registry import Row
+
+store_app = typer.Typer(help="The kept vectors.", no_args_is_help=True, rich_markup_mode=None)
+encoders_app = typer.Typer(
+    epilog="Example: headstart encoders --store store", invoke_without_command=True, rich_markup_mode=None
+)
+
+Store = Annotated[Path, typer.Option(envvar="HEADSTART_STORE", help="Folder of the kept vectors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """Print aligned columns: a table that reads the same on a terminal, in a pipe and in a log."""
+    rows = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@encoders_app.callback()
+def encoders(context: typer.Context, store: Store = Path("store"), as_json: Json = False) -> None:
+    """What encoders there are, whether their weights are on this machine, and how fast it read with them."""
+    if context.invoked_subcommand:
+        return
+    from headstart.embeddings.store import stores
+    from headstart.errors import StoreError
+    from headstart.extract.registry import describe, is_handle
+
+    try:
+        rows = describe(list(stores(store)))
+    except StoreError as error:  # what there is can be told without the rates
+        say(f"no rates: {error}")
+        rows = describe()
+    if as_json:
+        typer.echo(json.dumps([row._asdict() for row in rows], indent=2, ensure_ascii=False))
+        return
+    for row in rows:
+        if row.problem:
+            say(f"not usable: {row.problem}")
+    header = ("Reads", "Dim", "MB", "Here", "Rate", "Licence", "Source")
+    named = {row.name: _cells(row) for row in rows if not is_handle(row.name)}
+    others = {row.name: _cells(row) for row in rows if is_handle(row.name)}
+    table(("Name", *header), [(name, *cells) for name, cells in named.items()])
+    if others:  # a handle may be long: it stands last on its line
+        typer.echo()
+        table((*header, "Handle"), [(*cells, name) for name, cells in others.items()])
+    say("\nmore with --encoder hub:URL_OR_FOLDER, keras:APPLICATION, keras-hub:PRESET and 'NAME#option=value'")
+
+
+def _cells(row: "Row") -> tuple[str, ...]:
+    rate = "" if row.rate is None else f"{row.rate:,.0f}/s" if row.rate >= 10 else f"{row.rate:.1f}/s"
+    dim, megabytes = ("?" if number is None else str(number) for number in (row.dim, row.megabytes))
+    return row.modality or "?", dim, megabytes, "yes" if row.here else "no", rate, row.licence, row.source
+
+
+@encoders_app.command("pull", epilog="Example: headstart encoders pull use-large --from use-large.tar.gz")
+def encoders_pull(
+    name: Annotated[str, typer.Argument(help="Name or handle of an encoder.")],
+    source: Annotated[Path | None, typer.Option("--from", help="File or folder of its weights, got elsewhere.")] = None,
+) -> None:
+    """Bring an encoder's weights to this machine, so that it needs no network afterwards."""
+    from headstart.extract.registry import encoder
+
+    made = encoder(name)
+    made.pull(source)
+    typer.echo(f"{name} is here: read listings with --encoder {shlex.quote(name)}")
+
+
+@store_app.command("info", epilog="Example: headstart store info --store store")
+def store_info(store: Store = Path("store"), as_json: Json = False) -> None:
+    """How many vectors are kept, of which encoders, in how many bytes."""
+    from headstart.embeddings.store import stores
+
+    found: list[dict[str, Any]] = [
+        {
+            "encoder": kept.name,
+            "modality": kept.modality,
+            "dim": kept.dim,
+            "fingerprint": kept.fingerprint,
+            "vectors": len(kept),
+            "parts": len(kept.receipts),
+            "bytes": kept.bytes(),
+            "seconds_per_vector": round(kept.seconds_per_row(), 6),
+        }
+        for kept in stores(store)
+    ]
+    _need_some(found, store)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    header = ("Encoder", "Reads", "Dim", "Vectors", "Parts", "MB", "ms each", "Fingerprint")
+    cells = [
+        (
+            str(row["encoder"]),
+            str(row["modality"]),
+            str(row["dim"]),
+            f"{row['vectors']:,}",
+            str(row["parts"]),
+            f"{row['bytes'] / 1e6:.1f}",
+            f"{1000 * row['seconds_per_vector']:.1f}",
+            str(row["fingerprint"])[:12],
+        )
+        for row in found
+    ]
+    table(header, cells)
+
+
+@store_app.command("verify", epilog="Example: headstart store verify --store store")
+def store_verify(store: Store = Path("store")) -> None:
+    """Read every kept vector and check it against its receipt; exit 1 where something is wrong."""
+    from headstart.embeddings.store import verify
+
+    problems, checked = 0, verify(store)
+    _need_some(checked, store)
+    for name, found in checked.items():
+        problems += len(found)
+        typer.echo(f"{name}: {f'problems: {len(found)}' if found else 'all is well'}")
+        for problem in found:
+            typer.echo(f"  {problem}")
+    if problems:
+        raise HeadstartError(f"problems in {store}: {problems}; delete the files named above and extract again")
+
+
+def _need_some(found: Collection[object], store: Path) -> None:
+    if not found:
+        raise HeadstartError(f"no vectors are kept in {store}: name a folder with --store, or run 'headstart extract'")
