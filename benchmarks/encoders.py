@@ -99,12 +99,14 @@ def compare_lite(photos: Sequence[bytes], bounds: dict[str, float]) -> None:
     prepared = [ours.prepare(photo) for photo in photos]
     print(f"\nphotos: decoding {len(photos) / (time.perf_counter() - started):.0f}/s on one thread")
     model, pixels = ours.trainable(), np.stack(prepared)
+    graph = frozen(lambda x: model(x, training=False), (None, *pixels.shape[1:]), "uint8")
     print("efficientnet-lite0")
     contest(
         len(photos),
         {
             "headstart": in_batches(ours, prepared),
             "headstart, bfloat16": in_batches(fast, prepared),
+            "its frozen graph": lambda: [graph(pixels[at : at + 32]) for at in range(0, len(pixels), 32)],
             "Keras predict": lambda: model.predict(pixels, batch_size=32, verbose=0),
             **onnx_runtime(model, pixels),
         },

@@ -272,8 +272,8 @@ def test_a_classifier_folder_with_a_file_missing(extracted: Path, name: str) -> 
 
 
 def test_an_encoder_that_is_not_known(extracted: Path) -> None:
-    done = headstart("extract", "listings.csv", *COLUMNS, "--encoder", "efficientnet-lite1", cwd=extracted)
-    refused(done, "'efficientnet-lite1'", "efficientnet-lite0")
+    done = headstart("extract", "listings.csv", *COLUMNS, "--encoder", "efficientnet-light0", cwd=extracted)
+    refused(done, "'efficientnet-light0'", "efficientnet-lite0")
 
 
 def test_wrong_usage_exits_with_two(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_python_runs(folder: Path) -> None:
 
 def test_the_files_it_names_are_there() -> None:
     root = Path(__file__).parent.parent
-    for name in re.findall(r"\]\(([\w.]+)\)", README):
+    for name in re.findall(r"\]\(([\w./]+)\)", README):
         assert (root / name).exists(), name
     for target in re.findall(r"^make (\w+)", README, re.MULTILINE):
         assert f"\n{target}:" in (root / "Makefile").read_text()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -256,12 +257,22 @@ def test_another_version_of_an_encoder_gets_a_store_of_its_own(store: EmbeddingS
 
 def test_encoders_whose_names_are_no_file_names(tmp_path: Path) -> None:
     for name in ("hub:https://tfhub.dev/x/4", "../../outside", "keras:Inception V3", "a\\b", "encodeur-français"):
-        store = new_store(tmp_path / "store", name=name)
-        assert store.folder == tmp_path / "store" / store_folder(name, FINGERPRINT)
+        fingerprint = hashlib.sha256(name.encode()).hexdigest()
+        store = EmbeddingStore.create(tmp_path / "store", name, fingerprint, "text", 3, {})
+        assert store.folder == tmp_path / "store" / store_folder(name, fingerprint)
         assert store.folder.parent.samefile(tmp_path / "store")
         assert EmbeddingStore(store.folder).name == name
     assert len(list(stores(tmp_path / "store"))) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_an_encoder_that_is_renamed_or_moved_finds_its_vectors(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    store = new_store(root, name="hub:old/folder")
+    store.append(keys_of("a"), np.ones((1, 3)), {})
+    again = new_store(root, name="hub:new/folder")
+    assert again.folder == store.folder and len(again) == 1 and again.name == "hub:new/folder"
+    assert len(list(stores(root))) == 1
 
 
 def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path, store: EmbeddingStore) -> None:
