@@ -17,7 +17,7 @@ import numpy as np
 
 from headstart.extract.batching import alike
 from headstart.extract.encoder import Encoder, package_file
-from headstart.extract.frozen import frozen
+from headstart.extract.frozen import checked_precision, frozen
 from headstart.files import file_digest
 from headstart.runtime import keras
 
@@ -39,6 +39,13 @@ class UseMultilingual(Encoder):
     modality = "text"
     dim = 512
     batch = 1024
+
+    def __init__(self, *, precision: str = "float32") -> None:
+        """
+        Args:
+            precision: see `frozen.Precision`.
+        """
+        self.precision = checked_precision(precision)
 
     def prepare(self, item: str) -> np.ndarray:
         """A text → int32 token ids, at most 2,048 of them, from the text's first 16,384 characters."""
@@ -66,6 +73,7 @@ class UseMultilingual(Encoder):
             "network": "USE multilingual v3, convolutional, sum over the tokens / sqrt(their number)",
             "input": {"characters": CHARACTERS, "tokens": TOKENS, "empty": [START, UNKNOWN, END]},
             "normalisation": "L2",
+            **({} if self.precision == "float32" else {"precision": self.precision}),
         }
 
     def trainable(self) -> Any:
@@ -100,7 +108,9 @@ class UseMultilingual(Encoder):
     @cached_property
     def _run(self) -> Callable[[np.ndarray], np.ndarray]:
         model = self.trainable()
-        return frozen(lambda x: model(x, training=False), (None, None), "int32", constants=False)
+        return frozen(
+            lambda x: model(x, training=False), (None, None), "int32", constants=False, precision=self.precision
+        )
 
 
 def _network(eps: float, rows: int) -> Any:

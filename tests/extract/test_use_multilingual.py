@@ -117,3 +117,10 @@ def test_the_fingerprint_starts_no_network() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == UseMultilingual().fingerprint
+
+
+def test_bfloat16_stays_near_and_says_so_in_the_fingerprint(encoder: UseMultilingual) -> None:
+    half = UseMultilingual(precision="bfloat16")
+    a, b = encode(encoder, TEXTS), encode(half, TEXTS)
+    assert b.dtype == np.float32 and 0.99 < (a * b).sum(1).min() < 0.99999
+    assert half.fingerprint != encoder.fingerprint
