@@ -39,7 +39,8 @@ Seed = Annotated[int, typer.Option(min=0, help="Decides every random choice.")]
 
 
 Encoders = Annotated[
-    list[str] | None, typer.Option("--encoder", help="Name from 'headstart encoders'; several may be given.")
+    list[str] | None,
+    typer.Option("--encoder", help="Name or handle, as in 'headstart encoders'; several may be given."),
 ]
 
 
@@ -77,7 +78,8 @@ def _request(
     store: Store = Path("store"),
     encoder: Encoders = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Of each --encoder; bfloat16 is faster where the processor has it.")
+        Precision | None,
+        typer.Option(help="Of each --encoder that takes it; bfloat16 is faster where the processor has it."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="File for the one --encoder keras:APPLICATION.")] = None,
 ) -> "Request":

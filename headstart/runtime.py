@@ -80,6 +80,17 @@ def has_gpu() -> bool:
 
 
 @cache
+def has_bfloat16() -> bool:
+    """TensorFlow multiplies in bfloat16 here when asked to: the processor can, and no GPU takes its place."""
+    flags = {"avx512_bf16", "amx_bf16", "bf16"}
+    try:
+        known = flags & set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return bool(known) and not has_gpu()
+
+
+@cache
 def machine() -> str:
     """The processor and the number of cores, for receipts and reports."""
     model = platform.processor() or platform.machine()

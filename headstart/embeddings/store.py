@@ -22,6 +22,8 @@ from headstart.embeddings.part import (
 from headstart.errors import StoreError
 
 _HEADER = "encoder.json"
+MOST_LETTERS = 60
+"""Of an encoder's name in that of its folder, which the fingerprint tells apart; file systems take 255 bytes."""
 
 
 class EmbeddingStore:
@@ -65,8 +67,8 @@ class EmbeddingStore:
             StoreError: the folder holds another encoder's vectors or another precision, is damaged, or cannot be
                 written.
         """
-        kept_before = (path.parent for path in root.glob(f"*-{fingerprint[:12]}/{_HEADER}"))
-        folder = next(kept_before, root / store_folder(name, fingerprint))
+        kept_before = sorted(path.parent for path in root.glob(f"*-{fingerprint[:12]}/{_HEADER}"))
+        folder = kept_before[0] if kept_before else root / store_folder(name, fingerprint)
         header = {
             "format": FORMAT, "name": name, "modality": modality, "dim": dim, "dtype": str(np.dtype(dtype)),
             "fingerprint": fingerprint, "spec": spec,
@@ -215,7 +217,7 @@ class EmbeddingStore:
 
 def store_folder(name: str, fingerprint: str) -> str:
     """The folder's name for an encoder: its name made safe for a file system, and its fingerprint's start."""
-    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name[:MOST_LETTERS])
     return f"{safe}-{fingerprint[:12]}"
 
 

@@ -68,3 +68,11 @@ def alike(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         group.append(row)
     if group:
         yield group
+
+
+def padded(sequences: Sequence[np.ndarray], value: int) -> np.ndarray:
+    """Token ids of n texts as int32 of shape ``(n, longest)``, the shorter ones filled up with `value`."""
+    out = np.full((len(sequences), max(map(len, sequences))), value, np.int32)
+    for line, ids in zip(out, sequences, strict=True):
+        line[: len(ids)] = ids
+    return out

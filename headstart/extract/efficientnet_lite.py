@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headstart.errors import EncoderError
 from headstart.extract.encoder import Encoder, package_file
 from headstart.extract.frozen import checked_precision, frozen
-from headstart.extract.images import PIXELS, decode
+from headstart.extract.images import PIXELS, checked_size, decode
 from headstart.extract.torch_file import read_legacy
 from headstart.files import file_digest
 from headstart.runtime import has_gpu, keras, tensorflow
@@ -56,7 +55,6 @@ WHOLE = 3
 """So many blocks stay float32 even then: the weights of the first ones span too much for bfloat16's eight bits."""
 CACHED = 2
 """Photos that go through the wide first layers at once; what lies between those layers stays in the cache."""
-SIZES = (32, 1024)
 
 
 class EfficientNetLite(Encoder):
@@ -78,9 +76,7 @@ class EfficientNetLite(Encoder):
         """
         self.name = f"efficientnet-lite{variant}"
         self.variant = VARIANTS[variant]
-        self.size = self.variant.size if size is None else size
-        if not isinstance(self.size, int) or not SIZES[0] <= self.size <= SIZES[1]:
-            raise EncoderError(f"{self.name} takes a size of {SIZES[0]} to {SIZES[1]} pixels, not {size!r}")
+        self.size = checked_size(self.variant.size if size is None else size)
         self.precision = checked_precision(precision)
 
     def prepare(self, item: bytes) -> np.ndarray:
@@ -138,7 +134,7 @@ class EfficientNetLite(Encoder):
 
 
 def _in_pairs(model: Any, shape: tuple[int, ...]) -> Callable[[Any], Any]:
-    """The model, its layers before the third halving of the picture run on two photos at a time.
+    """The model, its layers before the fourth halving of the picture run on two photos at a time.
 
     They are narrow in arithmetic and wide in memory: a whole batch would leave the processor's cache between any two
     of them. A tenth faster in all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast, get_args
@@ -9,7 +10,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 
 from headstart.errors import EncoderError
-from headstart.runtime import tensorflow
+from headstart.runtime import has_bfloat16, tensorflow
 
 Precision = Literal["float32", "bfloat16"]
 """What a network multiplies in. bfloat16 is up to 1.5 times as fast on processors that have it, and moves the vectors
@@ -33,9 +34,13 @@ def frozen(
             convolutions. A large table of words gains nothing from it and takes ten seconds to start.
         precision: bfloat16 lets TensorFlow run matrix products and convolutions in it; the vectors stay float32.
 
-    Returns:
-        A function that may be called from several threads at once.
+    Raises:
+        EncoderError: bfloat16, on a processor that TensorFlow does not multiply in it.
     """
+    if precision == "bfloat16" and not has_bfloat16():
+        raise EncoderError(
+            "precision=bfloat16 takes a processor with AVX512_BF16 or AMX, and no GPU beside it: leave it out here"
+        )
     tf = tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -63,16 +68,22 @@ def checked_precision(precision: str) -> Precision:
     return cast(Precision, precision)
 
 
+_MULTIPLYING = threading.Lock()
+
+
 @contextmanager
 def _multiplying_in(precision: Precision) -> Iterator[None]:
-    """TensorFlow's graph optimiser sets it for each call; nothing outside is changed."""
+    """TensorFlow's graph optimiser looks at it in each call. It is the process's: others wait, and it is put back."""
     if precision == "float32":
+        with _MULTIPLYING:  # a thread that calls TensorFlow for the first time takes over what is set just then
+            pass
         yield
         return
     optimizer = tensorflow().config.optimizer
-    before = optimizer.get_experimental_options()
-    optimizer.set_experimental_options({**before, "auto_mixed_precision_onednn_bfloat16": True})
-    try:
-        yield
-    finally:
-        optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False, **before})
+    with _MULTIPLYING:
+        before = optimizer.get_experimental_options()
+        optimizer.set_experimental_options({**before, "auto_mixed_precision_onednn_bfloat16": True})
+        try:
+            yield
+        finally:
+            optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False, **before})

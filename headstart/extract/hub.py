@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from headstart.extract import saved_model
 from headstart.extract.batching import alike
 from headstart.extract.encoder import Encoder, Modality
 from headstart.extract.frozen import checked_precision
-from headstart.extract.images import PIXELS, decode
+from headstart.extract.images import PIXELS, checked_size, decode
 from headstart.extract.saved_model import Interface, Wanted, lacking
 from headstart.files import write_text_atomically
 from headstart.progress import say
@@ -52,7 +52,8 @@ class HubEncoder(Encoder):
         module: an http(s) handle, or a folder.
         modality, dim: what it is expected to be; the module must agree.
         size: side of the photos in pixels, for a module that takes any.
-        range: ``low..high``, what black and white pixels are given as; by default 0..1, the hub's convention.
+        range: ``low..high``, what black and white pixels are given as. The hub's own modules take 0..1 by its
+            convention; of any other that takes real numbers it must be said.
         signature: by which it is called, where it has several.
         output: which of its outputs the vector is, where it has several.
         precision: see `frozen.Precision`.
@@ -61,9 +62,9 @@ class HubEncoder(Encoder):
     def __init__(
         self,
         module: str,
-        *,
         modality: Modality | None = None,
         dim: int | None = None,
+        *,
         size: int | None = None,
         range: str | None = None,
         signature: str | None = None,
@@ -71,14 +72,10 @@ class HubEncoder(Encoder):
         precision: str = "float32",
     ) -> None:
         self.module, self.name = module, f"hub:{module}"
-        if modality not in (None, *get_args(Modality)):
-            raise EncoderError(f"no modality is called {modality!r}; choose one of: {', '.join(get_args(Modality))}")
-        for option, value in (("size", size), ("dim", dim)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise EncoderError(f"{option}={value} is no whole number above 0")
         self._expected = modality, dim
-        text = tuple(None if value is None else str(value) for value in (signature, output))
-        self._wanted = Wanted(size, None if range is None else _range(range), *text)
+        size = None if size is None else checked_size(size)
+        of_the_hub = self._handle or (self._place / saved_model.HUB_MARK).is_file()
+        self._wanted = Wanted(size, None if range is None else _range(range), signature, output, of_the_hub)
         self._precision = checked_precision(precision)
 
     @cached_property
@@ -165,14 +162,25 @@ class HubEncoder(Encoder):
                 raise EncoderError(
                     f"{self.name} is a folder of your own: copy {source} there, or give that as hub:FOLDER"
                 )
-        elif source is not None or not self.here():
+        elif source is not None or not self._usable():
+            if source is not None and not source.exists():
+                raise EncoderError(f"{self.name}: there is no {source}: give a folder or .tar.gz that holds the module")
             try:
-                self._clear()
+                self._clear(keep=source is not None and self.here())
+                for learnt in ("_folder", "_digest", "_module", "_interface"):
+                    self.__dict__.pop(learnt, None)
                 if source is not None:
                     self._install(source)
             except OSError as error:
                 raise EncoderError(f"{self.name} cannot be brought to {self._place} ({one_line(error)})") from None
         self.spec()
+
+    def _usable(self) -> bool:
+        """It is here and can be loaded: a file may be there by its name and cut off in fact."""
+        try:
+            return self.here() and bool(self.spec())
+        except EncoderError:
+            return False
 
     @property
     def _handle(self) -> bool:
@@ -182,7 +190,7 @@ class HubEncoder(Encoder):
     def _place(self) -> Path:
         """Where the module lies, or would lie."""
         if not self._handle:
-            return Path(self.module).expanduser()
+            return Path(os.path.expanduser(self.module))  # noqa: PTH111 (a user who is not known is a folder's name)
         return _cache() / hashlib.sha1(self.module.encode()).hexdigest()
 
     @cached_property
@@ -210,13 +218,13 @@ class HubEncoder(Encoder):
             *self._place.parent.glob(f"{self._place.name}.lock"),
         ]
 
-    def _clear(self) -> None:
-        """Remove half a module and what a dead download has left, for which the hub's library would wait."""
+    def _clear(self, keep: bool) -> None:
+        """Remove what a dead download has left, for which the hub's library would wait, and perhaps the module."""
         leftovers = self._leftovers()
         files = [path for each in leftovers for path in (each, *each.rglob("*"))]
         if any(time.time() - path.stat().st_mtime < SILENCE for path in files):
             raise EncoderError(f"{self.name}: another process is fetching it into {self._place}: wait for it")
-        for path in leftovers if self.here() else [*leftovers, self._place]:
+        for path in leftovers if keep or not self._place.exists() else [*leftovers, self._place]:
             if path.is_dir():
                 shutil.rmtree(path)
             else:

@@ -10,12 +10,13 @@ from PIL import Image
 from PIL.Image import Resampling, Transpose
 from PIL.JpegImagePlugin import JpegImageFile
 
-from headstart.errors import ItemError
+from headstart.errors import EncoderError, ItemError
 
 DECODED_LIMIT = 50_000_000
 """Pixels that may really be decoded: 150 MB of them as RGB."""
 JPEG_LIMIT = 250_000_000
 """Pixels a JPEG's header may announce. Decoded at an eighth of its size it costs time and little memory."""
+SIZES = (1, 1024)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM")
 """Pillow's other formats are no photos, and some of them start other programs."""
 ORIENTATION = 0x0112
@@ -30,6 +31,17 @@ UPRIGHT = {
 }
 PIXELS = "JPEG at reduced scale, EXIF upright, squashed to the square by bicubic, alpha over white; 1"
 """What `decode` does, for the encoders' fingerprints. A change that changes pixels changes this number."""
+
+
+def checked_size(size: object) -> int:
+    """Pixels a side that photos may be squashed to.
+
+    Raises:
+        EncoderError: not a whole number from 1 to 1024.
+    """
+    if not isinstance(size, int) or not SIZES[0] <= size <= SIZES[1]:
+        raise EncoderError(f"size={size} is no whole number from {SIZES[0]} to {SIZES[1]}, in pixels a side")
+    return size
 
 
 def decode(data: bytes, size: int) -> np.ndarray:

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headstart.cache import read_note, write_note
+from headstart.cache import cache_folder, read_note, write_note
 from headstart.errors import EncoderError, one_line
 from headstart.extract.encoder import Encoder
 from headstart.extract.frozen import checked_precision, frozen
-from headstart.extract.images import PIXELS, decode
+from headstart.extract.images import PIXELS, checked_size, decode
 from headstart.files import file_digest, write_atomically
 from headstart.progress import say
 from headstart.runtime import keras
@@ -104,7 +104,8 @@ class KerasApplication(Encoder):
     Args:
         application: its class in ``keras.applications``, such as ``InceptionV3``.
         weights: a file (.h5 or .weights.h5) instead of Keras's download: the one that Keras publishes, or one saved
-            from the network as ``keras.applications`` builds it with ``weights=None``; its classifier may be in it.
+            from the network trained further; its classifier may be in it. (``keras.applications`` builds EfficientNet
+            B0 to B7 with one more rescaling for its own weights than for none: the file is taken to be of the former.)
         size: side of the photos in pixels, where it is not to be the one that the network was trained on.
         precision: see `frozen.Precision`.
 
@@ -122,11 +123,9 @@ class KerasApplication(Encoder):
             near = difflib.get_close_matches(application, APPLICATIONS, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(APPLICATIONS)}"
             raise EncoderError(f"Keras Applications has no {application!r}; {hint}")
-        if size is not None and (not isinstance(size, int) or size < 1):
-            raise EncoderError(f"size={size} is no whole number above 0")
         self.application, self.name = application, f"keras:{application}"
         self._family, default, self.dim = APPLICATIONS[application]
-        self.size = size or default
+        self.size = checked_size(default if size is None else size)
         self._given = None if weights is None else Path(str(weights)).expanduser()
         self._precision = checked_precision(precision)
 
@@ -166,7 +165,7 @@ class KerasApplication(Encoder):
         return known is not None and _whole(self._place(known), known.digest)
 
     def pull(self, source: Path | None = None) -> None:
-        """Let Keras fetch its weights, or copy that file, got elsewhere, to where Keras looks for it.
+        """Let Keras fetch its weights, or keep a copy of that file, got elsewhere, in headstart's own cache.
 
         Raises:
             EncoderError: it cannot be fetched, or the source is not the file that Keras publishes.
@@ -221,8 +220,13 @@ class KerasApplication(Encoder):
     def _key(self) -> str:
         return json.dumps([1, self.application, self.size, importlib.metadata.version("keras")])
 
+    def _pulled(self, published: Published) -> Path:
+        """Where a file got elsewhere is kept: not where Keras looks, which would take it for its own."""
+        return cache_folder() / NOTE / published.file
+
     def _place(self, published: Published) -> Path:
-        return _keras_home() / "models" / published.file
+        pulled = self._pulled(published)
+        return pulled if pulled.is_file() else _keras_home() / "models" / published.file
 
     def _fetch(self) -> Path:
         file, origin, digest = self._published
@@ -243,17 +247,17 @@ class KerasApplication(Encoder):
             ) from None
 
     def _install(self, source: Path) -> None:
-        """Put a copy of Keras's own file, got elsewhere, where Keras would put it."""
+        """Keep a copy of Keras's own file, got elsewhere."""
         published = self._published
         if not source.is_file():
             raise EncoderError(f"{self.name}: there is no file {source}")
-        if not _whole(source, published.digest):
+        if not _whole(source, published.digest) or source.name.endswith(".weights.h5"):
             raise EncoderError(
                 f"{self.name}: {source} is not the {published.file} that Keras publishes; give weights of your own as "
                 f"keras:{self.application}#weights={source}"
             )
         self._model(source)
-        place = self._place(published)
+        place = self._pulled(published)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with source.open("rb") as file:
@@ -271,9 +275,15 @@ class KerasApplication(Encoder):
     def _network(self, file: Path) -> Any:
         with self._explaining(file):
             # Keras builds EfficientNet differently for the weights that it publishes: let it load them itself.
-            if self._given is None or (self._family == "efficientnet" and _whole(file, self._published.digest)):
+            if self._given is None or self._family == "efficientnet":
                 with _fetching_by(lambda *_, **__: str(file)):
-                    return self._build(weights="imagenet")
+                    try:
+                        return self._build(weights="imagenet")
+                    except ValueError:  # the classifier is in it, too
+                        if self._given is None or self.size != APPLICATIONS[self.application].size:
+                            raise
+                        whole = self._build(weights="imagenet", include_top=True, input_shape=None, pooling=None)
+                        return keras().Model(whole.input, whole.get_layer("avg_pool").output)
             network = self._build(weights=None)
             try:
                 network.load_weights(file)
@@ -297,12 +307,12 @@ class KerasApplication(Encoder):
         except (EncoderError, _Heard):
             raise
         except Exception as error:
-            what = f"Keras cannot build it for photos of {self.size} pixels"
-            fix = "give another size"
-            if file is not None:
-                what += f" with the weights in {file}"
-                fix += ", or the whole .h5 or .weights.h5 file of this very application"
-            raise EncoderError(f"{self.name}: {what} ({one_line(error)}): {fix}") from None
+            reason = one_line(error).rstrip(":")
+            if file is None:
+                message = f"Keras cannot build it for photos of {self.size} pixels ({reason}): give another size"
+            else:
+                message = f"{file} does not fit ({reason}): give the whole .h5 or .weights.h5 file of this application"
+            raise EncoderError(f"{self.name}: {message}") from None
 
 
 class _Heard(Exception):

@@ -148,17 +148,9 @@ def encoder(handle: str) -> Encoder:
     Raises:
         EncoderError: there is none of that name, or it has no such option.
     """
-    name, _, tail = handle.partition("#")
-    scheme, colon, rest = name.partition(":")
-    table = _names()
-    if name in table:
-        entry, given = table[name], []
-    elif colon and rest and scheme in SCHEMES:
-        entry, given = SCHEMES[scheme], [rest]
-    else:
-        raise EncoderError(_unknown(name, table))
+    name, entry, given = _found(handle)
     factory = _factory(entry, name)
-    made = factory(*given, **{**entry.arguments, **_options(name, factory, tail)})
+    made = factory(*given, **{**entry.arguments, **_options(name, factory, handle.partition("#")[2])})
     made.name, made.card = handle, entry.card if entry.card != Card() else made.card
     return made
 
@@ -184,15 +176,20 @@ def with_options(handle: str, **options: object) -> str:
 
 
 def refined(handles: Sequence[str], precision: str | None, weights: Path | None) -> tuple[str, ...]:
-    """The handles with that precision each, and those weights for the one of Keras Applications.
+    """The handles as the command line means them: folders by their full path, as a classifier may be used elsewhere;
+    that precision for each that takes one, and those weights for the one of Keras Applications.
 
     Raises:
         EncoderError: there is no handle to refine, or not exactly one of Keras Applications.
     """
+    handles = [_placed(handle) for handle in handles]
     if precision is not None:
         if not handles:
             raise EncoderError(f"--precision {precision} is of which encoder? Name it as well: --encoder NAME")
-        handles = [with_options(handle, precision=precision) for handle in handles]
+        taking = [handle for handle in handles if "precision" in _takes(_factory(*_found(handle)[1::-1]))]
+        if not taking:
+            raise EncoderError(f"--precision {precision} is for none of {', '.join(handles)}: they have no precision")
+        handles = [with_options(each, precision=precision) if each in taking else each for each in handles]
     if weights is not None:
         of_keras = [handle for handle in handles if handle.startswith("keras:")]
         if len(of_keras) != 1:
@@ -200,8 +197,17 @@ def refined(handles: Sequence[str], precision: str | None, weights: Path | None)
                 f"--weights {weights} is of one encoder of Keras Applications, {len(of_keras)} are named: "
                 "give --encoder keras:APPLICATION once, or --encoder keras:APPLICATION#weights=FILE"
             )
-        handles = [with_options(each, weights=weights) if each in of_keras else each for each in handles]
+        file = weights.absolute()  # the handle is remembered, and may be used from elsewhere
+        handles = [with_options(each, weights=file) if each in of_keras else each for each in handles]
     return tuple(handles)
+
+
+def _placed(handle: str) -> str:
+    """A handle of a folder that is here, by its full path."""
+    name, sharp, options = handle.partition("#")
+    scheme, _, rest = name.partition(":")
+    folder = Path(rest) if scheme in SCHEMES and rest and "://" not in rest else None
+    return f"{scheme}:{folder.absolute()}{sharp}{options}" if folder and folder.is_dir() else handle
 
 
 def describe(stores: Sequence[EmbeddingStore] = ()) -> list[Row]:
@@ -264,7 +270,9 @@ def _names() -> dict[str, Entry]:
 
 
 def _unknown(name: str, table: Mapping[str, Entry]) -> str:
-    near = difflib.get_close_matches(name, table, n=3, cutoff=0.4)
+    from headstart.extract.keras_application import APPLICATIONS
+
+    near = [f"keras:{name}"] if name in APPLICATIONS else difflib.get_close_matches(name, table, n=3, cutoff=0.4)
     hint = f"; did you mean {' or '.join(near)}?" if near else ";"
     schemes = ", ".join(f"{scheme}:…" for scheme in SCHEMES)
     return f"no encoder is called {name!r}{hint} choose one of: {', '.join(sorted(table))}, {schemes}"
@@ -280,15 +288,32 @@ def _factory(entry: Entry, name: str) -> Callable[..., Encoder]:
     return factory
 
 
+def _found(handle: str) -> tuple[str, Entry, list[str]]:
+    """The handle without its options, its entry, and what the factory is given first."""
+    name = handle.partition("#")[0]
+    scheme, colon, rest = name.partition(":")
+    table = _names()
+    if name in table:
+        return name, table[name], []
+    if colon and rest and scheme in SCHEMES:
+        return name, SCHEMES[scheme], [rest]
+    raise EncoderError(_unknown(name, table))
+
+
+def _takes(factory: Callable[..., Encoder]) -> dict[str, str]:
+    """The options of a factory, its keyword-only parameters, with their types as they are written."""
+    parameters = inspect.signature(factory).parameters.values()
+    return {each.name: str(each.annotation) for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
 def _options(name: str, factory: Callable[..., Encoder], tail: str) -> dict[str, Any]:
-    """The options behind "#", checked against what the factory takes by keyword."""
-    kinds = inspect.Parameter
-    takes = [key for key, value in inspect.signature(factory).parameters.items() if value.kind is kinds.KEYWORD_ONLY]
+    """The options behind "#", checked against what the factory takes."""
+    takes = _takes(factory)
     found: dict[str, Any] = {}
     for option in tail.split(",") if tail else []:
         key, equals, value = option.partition("=")
         if key not in takes or not equals or not value:
             known = f"it takes: {', '.join(f'{each}=…' for each in takes)}" if takes else "it takes none"
             raise EncoderError(f"{name} has no option {option!r}; {known}")
-        found[key] = int(value) if value.isdecimal() else value
+        found[key] = int(value) if value.isdecimal() and "int" in takes[key] else value
     return found

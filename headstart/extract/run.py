@@ -29,6 +29,8 @@ from headstart.progress import progress
 from headstart.runtime import cores, machine, now, versions
 
 PHOTO_NOTE = "photo-keys.parquet"
+LEAST = float(np.finfo(np.float16).tiny)
+"""Below it half precision, in which vectors are kept, loses digits."""
 PART_ROWS = 4096
 """Vectors a part: about a minute of photos on two cores, which is what a kill can cost."""
 
@@ -164,7 +166,6 @@ def _encode(
     Returns:
         The keys of the contents that could not be read, with the reason.
     """
-    loading = time.perf_counter()
     failed: dict[bytes, str] = {}
     part = _Part(store)
     part_rows = min(part_rows, MOST_ROWS)
@@ -177,6 +178,7 @@ def _encode(
                 failed.update({key: str(made) for (key, _), made in batch if isinstance(made, ItemError)})
                 ready = [(key, made) for (key, _), made in batch if not isinstance(made, ItemError)]
                 if ready and not report.encoded:
+                    loading = time.perf_counter()
                     encoder.load()
                     part.started += time.perf_counter() - loading  # starting TensorFlow is not encoding
                 if ready:
@@ -237,6 +239,11 @@ def _checked(encoder: Encoder, inputs: list[object]) -> np.ndarray:
         raise EncoderError(
             f"{encoder.name} gave {vectors.shape} for {len(inputs)} items of dimension {encoder.dim}, or values that "
             "are not finite: its weights are damaged or it is not an encoder of this modality"
+        )
+    largest = float(np.abs(vectors).max())
+    if 0 < largest < LEAST:
+        raise EncoderError(
+            f"{encoder.name} gives numbers of at most {largest:.1g}, too small to keep: check its weights"
         )
     return vectors
 

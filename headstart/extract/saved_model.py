@@ -43,6 +43,8 @@ class Wanted(NamedTuple):
     range: tuple[float, float] | None = None
     signature: str | None = None
     output: str | None = None
+    of_the_hub: bool = False
+    """It keeps the hub's conventions: photos of real numbers from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,15 @@ def learn(module: Any, wanted: Wanted) -> Interface:
     photos = random.integers(0, 256, (2, interface.size or 1, interface.size or 1, 3), np.uint8)
     trial = tf.constant(TEXTS if interface.modality == "text" else photos)
     try:
-        outputs = _named(call.run(_as_input(trial, call.spec, interface)))
+        outputs, first = (_named(call.run(_as_input(some, call.spec, interface))) for some in (trial, trial[:1]))
     except Exception as error:  # whatever a stranger's graph raises
-        raise EncoderError(f"it fails on two {interface.modality}s ({one_line(error)})") from None
+        raise EncoderError(f"it fails on one or two {interface.modality}s ({one_line(error)})") from None
     output = _output(outputs, wanted.output)
+    together, alone = outputs[output][:1].numpy(), first[output].numpy()
+    if np.isfinite(together).all() and not np.allclose(together, alone, rtol=0.01, atol=0.01 * np.abs(alone).max()):
+        raise EncoderError(
+            f"a {interface.modality}'s vector changes with the others in its batch: save the module as not in training"
+        )
     return Interface(**{**vars(interface), "dim": int(outputs[output].shape[1]), "output": output or None})
 
 
@@ -203,16 +210,14 @@ def _entry(module: Any, signature: str | None) -> _Call:
 
 
 def _direct(module: Any) -> Iterator[_Call]:
-    """The module called as an object; the last one found, the least like training, counts."""
+    """The module called as an object, but not as in training."""
     tf = tensorflow()
-    found = []
     for function in getattr(module.__call__, "concrete_functions", ()) if callable(module) else ():
         args, kwargs = function.structured_input_signature
         leaves = tf.nest.flatten((args, kwargs))
-        if args and [leaf for leaf in leaves if isinstance(leaf, tf.TypeSpec)] == [args[0]]:
-            training = any(leaf is True for leaf in leaves)
-            found.append((training, _Call(None, args[0], partial(_called, module, args[1:], kwargs))))
-    yield from (call for _, call in sorted(found, key=lambda each: not each[0]))
+        training = any(leaf is True for leaf in leaves)  # the only flag there is in practice
+        if args and not training and [leaf for leaf in leaves if isinstance(leaf, tf.TypeSpec)] == [args[0]]:
+            yield _Call(None, args[0], partial(_called, module, args[1:], kwargs))
 
 
 def _called(module: Any, rest: tuple[Any, ...], keywords: Mapping[str, Any], x: Any) -> Any:
@@ -252,9 +257,15 @@ def _photo_input(call: _Call, wanted: Wanted) -> Interface:
     if height is not None and wanted.size not in (None, height):
         raise EncoderError(f"it takes photos of {height} × {height} pixels, not of size={wanted.size}")
     whole = not dtype.is_floating
+    given = wanted.range or ((0.0, 1.0) if wanted.of_the_hub else None)
+    if not whole and given is None:
+        raise EncoderError(
+            "it does not say what range of pixels it takes: give it, as in #range=0..1, -1..1 or 0..255 for one that "
+            "scales them itself"
+        )
     if whole and wanted.range not in (None, (0.0, 255.0)):
         raise EncoderError(f"it takes photos as {dtype.name}, which are whole numbers: leave out range, it is 0..255")
-    low, high = (0.0, 255.0) if whole else wanted.range or (0.0, 1.0)
+    low, high = (0.0, 255.0) if whole or given is None else given
     return Interface("image", 0, dtype.name, call.signature, None, height or wanted.size, low, high)
 
 

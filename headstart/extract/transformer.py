@@ -20,14 +20,14 @@ import numpy as np
 
 from headstart.cache import read_note, write_note
 from headstart.errors import EncoderError, one_line
-from headstart.extract.batching import alike
+from headstart.extract.batching import alike, padded
 from headstart.extract.encoder import Encoder, package_file
 from headstart.extract.frozen import checked_precision, frozen
 from headstart.files import file_digest
 from headstart.progress import say
 from headstart.runtime import keras
 
-EXTRA = "pip install 'headstart[transformers]'"
+EXTRA = "pip install keras-hub tokenizers safetensors"
 CHARACTERS = 16_384
 """Of a text; what lies behind them is behind the last token, too, but in texts of blanks."""
 LENGTH = 256
@@ -54,7 +54,9 @@ class Pooling(NamedTuple):
     how: str
     normalise: bool
     length: int
-    """Most tokens of a text that the network reads, those of its start and end included."""
+    """Most tokens of a text that are read, those of its start and end included."""
+    most: int | None
+    """Most tokens that the network can read; None where its files do not say."""
 
 
 class Transformer(Encoder):
@@ -110,17 +112,14 @@ class Transformer(Encoder):
         """Token ids → vectors of shape (len(batch), dim)."""
         vectors = np.empty((len(batch), self.dim), np.float32)
         for rows in alike([len(ids) for ids in batch], BUDGET):
-            padded = np.full((len(rows), max(len(batch[row]) for row in rows)), PADDING, np.int32)
-            for line, row in zip(padded, rows, strict=True):
-                line[: len(batch[row])] = batch[row]
-            vectors[rows] = self._run(padded)
+            vectors[rows] = self._run(padded([batch[row] for row in rows], PADDING))
         return vectors
 
     def load(self) -> None:
         self.encode([self.prepare("")])
 
     def spec(self) -> dict[str, Any]:
-        how, normalise, length = self._pooling
+        how, normalise, length, _ = self._pooling
         found = {
             "weights": self._digest,
             "network": "KerasHub backbone, last layer",
@@ -141,12 +140,10 @@ class Transformer(Encoder):
             "padding_mask": ops.cast(real, "int32"),
             "segment_ids": ops.zeros_like(ids),
         }
-        how, normalise, length = self._pooling
-        takes, most = backbone.input, getattr(backbone, "max_sequence_length", length)
+        how, normalise, _, _ = self._pooling
+        takes = backbone.input
         if not isinstance(takes, dict) or not takes.keys() <= known.keys():
             raise EncoderError(f"{self.name} is a {type(backbone).__name__}, which is not an encoder of texts alone")
-        if length > most:
-            raise EncoderError(f"{self.name} reads at most {most} tokens; choose length={most} instead of {length}")
         output = backbone.output  # with what BERT was trained on beside it, which is left out
         layers = k.Model(takes, output["sequence_output"] if isinstance(output, dict) else output, name="layers")
         tokens = layers({name: known[name] for name in takes})
@@ -239,8 +236,14 @@ class Transformer(Encoder):
                 f"{self.name} publishes the pooling {published.how}, which is not here; choose pooling="
                 + " or pooling=".join(POOLINGS)
             )
-        return Pooling(
-            how or published.how, published.normalise if normalise is None else normalise, length or published.length
+        if length is not None and published.most is not None and length > published.most:
+            raise EncoderError(
+                f"{self.name} reads at most {published.most} tokens; choose length={published.most} instead of {length}"
+            )
+        return published._replace(
+            how=how or published.how,
+            normalise=published.normalise if normalise is None else normalise,
+            length=length or published.length,
         )
 
     @cached_property
@@ -328,13 +331,15 @@ def _published(folder: Path) -> Pooling:
         return json.loads(file.read_bytes()) if file.is_file() else {}
 
     config = read("config.json")
-    positions = config.get("max_position_embeddings") or config.get("config", {}).get("max_sequence_length", LENGTH)
-    most = min(LENGTH, positions)
+    positions = config.get("max_position_embeddings") or config.get("config", {}).get("max_sequence_length")
+    most = min(LENGTH, positions or LENGTH)
     task = read("task.json")
     if str(task.get("class_name")).endswith("TextEmbedder"):
         config = task["config"]
         length = ((config.get("preprocessor") or {}).get("config") or {}).get("sequence_length")
-        return Pooling(config.get("pooling_mode", "mean"), bool(config.get("normalize", True)), length or most)
+        return Pooling(
+            config.get("pooling_mode", "mean"), bool(config.get("normalize", True)), length or most, positions
+        )
     modules, how = {each["type"].rsplit(".", 1)[-1]: each["path"] for each in read("modules.json")}, "mean"
     if "Pooling" in modules:
         config = read(f"{modules['Pooling']}/config.json")
@@ -346,7 +351,7 @@ def _published(folder: Path) -> Pooling:
     further = modules.keys() - {"Transformer", "Pooling", "Normalize"}
     how = "+".join([how, *sorted(further)])
     length = read("sentence_bert_config.json").get("max_seq_length") or most
-    return Pooling(how, not modules or "Normalize" in modules, length)
+    return Pooling(how, not modules or "Normalize" in modules, length, positions)
 
 
 def _hub() -> ModuleType:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.extract.batching import alike
+from headstart.extract.batching import alike, padded
 from headstart.extract.encoder import Encoder, package_file
 from headstart.extract.frozen import checked_precision, frozen
 from headstart.files import file_digest
@@ -57,10 +57,7 @@ class UseMultilingual(Encoder):
         """Token ids → unit vectors of shape (len(batch), 512)."""
         vectors = np.empty((len(batch), self.dim), np.float32)
         for rows in alike([len(ids) for ids in batch], BUDGET):
-            padded = np.full((len(rows), max(len(batch[row]) for row in rows)), PADDING, np.int32)
-            for line, row in zip(padded, rows, strict=True):
-                line[: len(batch[row])] = batch[row]
-            vectors[rows] = self._run(padded)
+            vectors[rows] = self._run(padded([batch[row] for row in rows], PADDING))
         return vectors
 
     def load(self) -> None:

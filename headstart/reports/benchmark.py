@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from statistics import median
 
 import numpy as np
@@ -140,7 +141,7 @@ def benchmark(
         approaches.append(
             Approach(
                 name=name,
-                title=_title(name),
+                title=_title(name, len(read)),
                 encoders=read,
                 settings={key: value for key, value in told.items() if key != "encoders"},
                 seconds=Seconds(sum(encoding[encoder] for encoder in read), train, predict),
@@ -149,6 +150,7 @@ def benchmark(
             )
         )
     alone = [(name.partition(": ")[0], name) for name in correct if ": " in name]
+    alone += [(a, b) for (kind, a), (other, b) in combinations(alone, 2) if kind == other]
     pairs = [(a, b) for a, b in (*PAIRS, *alone) if a in correct and b in correct]
     comparisons = compare_all(correct, pairs, bootstrap, judged.grouped)
     sizes = np.bincount(groups)
@@ -191,9 +193,12 @@ def _heads(features: Features) -> dict[str, tuple[str, ...]]:
     return heads | {f"{modality}: {name}": (name,) for modality in several for name in heads[modality]}
 
 
-def _title(name: str) -> str:
+def _title(name: str, encoders: int) -> str:
     modality, colon, encoder = name.partition(": ")
-    return f"{'Text' if modality == 'text' else 'Photo'}, {encoder} only" if colon else TITLES[name]
+    kind = "Text" if modality == "text" else "Photo"
+    if colon:
+        return f"{kind}, {encoder} only"
+    return f"{kind}, {encoders} encoders" if name in ("text", "image") and encoders > 1 else TITLES[name]
 
 
 def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.ndarray, settings: Settings) -> _Judged:

@@ -182,6 +182,17 @@ def trained(folder: Path) -> Path:
     return folder
 
 
+def in_training(folder: Path) -> Path:
+    """Photos less the mean of their batch, as batch normalisation does while it learns."""
+    tf = tensorflow()
+
+    def call(photos: Any) -> Any:
+        means = tf.reduce_mean(photos, (1, 2))
+        return means - tf.reduce_mean(means, 0, keepdims=True)
+
+    return _save(folder, call, tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32))
+
+
 def tf1_text(folder: Path) -> Path:
     """The hub's TF1 format: a graph without tags beside tfhub_module.pb; words are looked up in a table of an asset."""
     tf = tensorflow()

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headstart.extract.batching import BatchSize
+from headstart.extract.batching import BatchSize, alike, padded
 
 
 def settle(first: int, most: int, rate: Callable[[int], float]) -> list[int]:
@@ -49,3 +50,17 @@ def test_a_last_batch_that_is_smaller_says_nothing() -> None:
     for _ in range(50):
         batch.tell(5, 1e-6)
     assert batch.size == 16
+
+
+@given(lengths=st.lists(st.integers(0, 50), max_size=60), budget=st.integers(1, 200))
+def test_texts_of_like_length_go_together_each_once_and_within_the_budget(lengths: list[int], budget: int) -> None:
+    groups = list(alike(lengths, budget))
+    assert sorted(row for group in groups for row in group) == list(range(len(lengths)))
+    in_order = [lengths[row] for group in groups for row in group]
+    assert in_order == sorted(in_order)
+    assert all(len(group) == 1 or len(group) * max(lengths[row] for row in group) <= budget for group in groups)
+
+
+def test_shorter_texts_are_filled_up() -> None:
+    ids = padded([np.array([5], np.int32), np.array([7, 8, 9], np.int32)], -1)
+    assert ids.tolist() == [[5, -1, -1], [7, 8, 9]] and ids.dtype == np.int32

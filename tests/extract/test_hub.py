@@ -75,7 +75,7 @@ MODULES = {
     kinds.text: "",
     kinds.vocabulary: "",
     kinds.tf1_text: "",
-    kinds.image: "",
+    kinds.image: "#range=0..1",
     kinds.tf1_image: "#size=12",
     kinds.picky: "#range=-1..1",
 }
@@ -148,8 +148,7 @@ def test_the_fingerprint_is_of_the_weights(made: Made, cache: Path, tmp_path: Pa
     first = encoder(f"hub:{made(kinds.text)}")
     shutil.copytree(made(kinds.text), tmp_path / "renamed")
     place = kinds.cached(made(kinds.text), cache, NOWHERE)
-    same = [encoder(f"hub:{tmp_path / 'renamed'}"), encoder(f"hub:{NOWHERE}"), encoder(f"hub:{place}#modality=text")]
-    same[0].batch = 3
+    same = [encoder(f"hub:{tmp_path / 'renamed'}"), encoder(f"hub:{NOWHERE}"), encoder(f"hub:{place}")]
     assert {each.fingerprint for each in same} == {first.fingerprint}
     other = encoder(f"hub:{kinds.text(tmp_path / 'other', seed=1)}")
     assert other.fingerprint != first.fingerprint
@@ -167,7 +166,7 @@ def test_the_batch_changes_no_vector(made: Made, batch: int) -> None:
 def test_output_that_is_not_finite_is_refused(made: Made, source: Source) -> None:
     read = encoder(f"hub:{made(kinds.not_a_number)}")
     assert "not finite" in refusal(lambda: read_once(source, [read]))
-    wrong = encoder(f"hub:{made(kinds.picky)}")
+    wrong = encoder(f"hub:{made(kinds.picky)}#range=-1..1")
     assert "not finite" in refusal(lambda: read_once(source, [wrong]))
 
 
@@ -378,6 +377,6 @@ def test_a_folder_of_ones_own_is_not_pulled_into(made: Made, tmp_path: Path) -> 
 def test_a_photo_encoder_says_what_photo_it_cannot_read(made: Made, source: Source) -> None:
     Image.new("RGB", (4, 4)).save(source.path.parent / "photos" / "1.jpg", "PNG")
     (source.path.parent / "photos" / "2.jpg").write_bytes(b"no photo")
-    read: Encoder = encoder(f"hub:{made(kinds.image)}")
+    read: Encoder = encoder(f"hub:{made(kinds.image)}#range=0..1")
     [report] = read_once(source, [read]).extractions
     assert report.encoded == ROWS - 1 and report.failures == [("s2", "not an image that Pillow knows")]

@@ -62,11 +62,38 @@ def refusal(made: Encoder, what: str = "encode") -> str:
     return str(caught.value)
 
 
+def as_published(name: str, weights: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+    """Keras's own EfficientNet for ImageNet, which has a layer more than the one for no weights."""
+    with monkeypatch.context() as patch:
+        patch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(weights))
+        application = getattr(keras().applications, name)
+        return application(weights="imagenet", include_top=False, pooling="avg", **options)
+
+
+def test_an_efficientnet_with_its_classifier_is_the_published_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = keras().applications.EfficientNetB0(weights=None)
+    whole.save_weights(tmp_path / "top.weights.h5")
+    plain = network("EfficientNetB0", input_shape=None)
+    plain.set_weights(whole.get_weights()[: len(plain.weights)])
+    plain.save_weights(tmp_path / "notop.weights.h5")
+    model = as_published("EfficientNetB0", tmp_path / "notop.weights.h5", monkeypatch)
+    made = encoder(f"keras:EfficientNetB0#weights={tmp_path / 'top.weights.h5'}")
+    pixels = made.prepare(photos(1)[0])[None]
+    wanted = np.asarray(model(pixels.astype(np.float32), training=False))
+    np.testing.assert_allclose(made.encode(pixels), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0", "VGG16"])
-def test_agrees_with_keras_own_model_and_preprocessing(tmp_path: Path, name: str) -> None:
+def test_agrees_with_keras_own_model_and_preprocessing(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Preprocessing to -1..1, inside the network, and to BGR less the mean."""
     model = network(name)
     model.save_weights(tmp_path / "own.weights.h5")
+    if name == "EfficientNetB0":
+        model = as_published(name, tmp_path / "own.weights.h5", monkeypatch, input_shape=(SIZE, SIZE, 3))
     made = encoder(f"keras:{name}#size={SIZE},weights={tmp_path / 'own.weights.h5'}")
     pixels = np.stack([made.prepare(photo) for photo in photos()])
     family = importlib.import_module(f"keras.applications.{APPLICATIONS[name].family}")
@@ -128,16 +155,18 @@ def test_the_model_trains(tmp_path: Path) -> None:
     assert second < first
 
 
-def test_pull_puts_a_file_where_keras_looks_for_it(tmp_path: Path, offline: Path) -> None:
+def test_pull_keeps_a_file_where_keras_does_not_take_it_for_its_own(
+    tmp_path: Path, offline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
     # The published file of MobileNetV2 at 96 pixels, of which Keras knows no digest
     weights = saved(tmp_path, "MobileNetV2", "elsewhere.h5", input_shape=(96, 96, 3))
     made = encoder("keras:MobileNetV2#size=96")
     assert not made.here()
     made.pull(Path(weights))
     assert made.here()
-    assert [path.name for path in offline.iterdir()] == [
-        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
-    ]
+    assert not list(offline.glob("*"))
+    assert list(tmp_path.glob("cache/**/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"))
     own = KerasApplication("MobileNetV2", size=96, weights=weights)
     for one, other in zip(made.trainable().get_weights(), own.trainable().get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -170,7 +199,7 @@ def test_what_changes_the_fingerprint(tmp_path: Path) -> None:
 def test_refuses_in_one_line(tmp_path: Path, offline: Path) -> None:
     with pytest.raises(EncoderError, match=r"^Keras Applications has no 'InceptionV4'; did you mean InceptionV3"):
         encoder("keras:InceptionV4")
-    with pytest.raises(EncoderError, match=r"^size=0 is no whole number above 0$"):
+    with pytest.raises(EncoderError, match=r"^size=0 is no whole number from 1 to 1024, in pixels a side$"):
         encoder("keras:InceptionV3#size=0")
     with pytest.raises(EncoderError, match=r"^no precision is called 'half'; choose one of: float32, bfloat16$"):
         encoder("keras:InceptionV3#precision=half")

@@ -111,7 +111,7 @@ def test_precision_is_of_every_encoder_named_and_weights_of_the_one_of_keras() -
     assert refined((), None, None) == ()
     assert refined(["use", "keras:VGG16#size=99"], "bfloat16", Path("v.h5")) == (
         "use#precision=bfloat16",
-        "keras:VGG16#size=99,precision=bfloat16,weights=v.h5",
+        f"keras:VGG16#size=99,precision=bfloat16,weights={Path('v.h5').absolute()}",
     )
     with pytest.raises(EncoderError, match=r"--precision bfloat16 is of which encoder.*--encoder NAME"):
         refined((), "bfloat16", None)

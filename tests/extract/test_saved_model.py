@@ -17,8 +17,10 @@ from PIL import Image
 
 from headstart.errors import EncoderError
 from headstart.extract.encoder import Encoder
+from headstart.extract.hub import HubEncoder
 from headstart.extract.registry import encoder
 from headstart.extract.saved_model import lacking, weights_digest
+from headstart.runtime import has_bfloat16
 
 Made = Callable[[kinds.Builder], Path]
 GREY = (102, 153, 204)
@@ -87,11 +89,11 @@ def test_texts_that_are_no_utf_8_and_texts_with_zeros_in_them(made: Made) -> Non
 @pytest.mark.parametrize(
     ("size", "dtype", "options", "expected"),
     [
-        (16, "float32", "", np.array(GREY) / 255),
-        (None, "float32", "#size=20", np.array(GREY) / 255),
+        (16, "float32", "#range=0..1", np.array(GREY) / 255),
+        (None, "float32", "#size=20,range=0..1", np.array(GREY) / 255),
         (16, "float32", "#range=-1..1", np.array(GREY) / 127.5 - 1),
         (16, "float32", "#range=0..255", np.array(GREY)),
-        (16, "float16", "#size=16", np.array(GREY) / 255),
+        (16, "float16", "#size=16,range=0..1", np.array(GREY) / 255),
         (16, "uint8", "", np.array(GREY)),
         (16, "int32", "#range=0..255", np.array(GREY)),
     ],
@@ -114,7 +116,7 @@ def test_a_photo_module_in_the_tf1_format(made: Made) -> None:
 
 def test_a_module_that_can_be_trained_is_called_as_one_that_is_not(made: Made) -> None:
     np.testing.assert_allclose(
-        vectors(encoder(f"hub:{made(kinds.trained)}"), [photo(GREY)])[0], np.array(GREY) / 255, rtol=1e-3
+        vectors(encoder(f"hub:{made(kinds.trained)}#range=0..1"), [photo(GREY)])[0], np.array(GREY) / 255, rtol=1e-3
     )
 
 
@@ -130,7 +132,7 @@ def test_signature_and_output_are_chosen_by_options(made: Made) -> None:
 def test_what_is_no_encoder_says_what_it_is(made: Made) -> None:
     message = refusal(f"hub:{made(kinds.numbers)}")
     assert "no signature" in message and "twice(x float32 (n, 10)) → y float32 (n, 10)" in message
-    message = refusal(f"hub:{made(kinds.feature_map)}")
+    message = refusal(f"hub:{made(kinds.feature_map)}#range=0..1")
     assert "float32 (n, 8, 8, 3)" in message and "pools" in message
     assert "16 × 32" in refusal(f"hub:{made(kinds.wide)}")
 
@@ -152,13 +154,23 @@ def test_a_choice_that_is_left_open_is_asked_for(made: Made) -> None:
     [
         (kinds.text, "#size=224", "for photos"),
         (kinds.text, "#range=0..1", "for photos"),
-        (kinds.text, "#modality=image", "is to read images, the module reads texts"),
-        (kinds.text, "#dim=512", "is to give vectors of 512 numbers, the module gives 8"),
+        (kinds.image, "", "#range=0..1"),
         (kinds.image, "#size=224", "16 × 16"),
     ],
 )
 def test_options_that_the_module_contradicts(made: Made, kind: kinds.Builder, options: str, problem: str) -> None:
     assert problem in refusal(f"hub:{made(kind)}{options}")
+
+
+def test_a_module_that_is_not_what_its_name_promises(made: Made) -> None:
+    with pytest.raises(EncoderError, match="is to read images, the module reads texts"):
+        HubEncoder(str(made(kinds.text)), "image").spec()
+    with pytest.raises(EncoderError, match="is to give vectors of 512 numbers, the module gives 8"):
+        HubEncoder(str(made(kinds.text)), "text", 512).spec()
+
+
+def test_a_module_whose_vectors_depend_on_their_neighbours_is_refused(tmp_path: Path) -> None:
+    assert "changes with the others in its batch" in refusal(f"hub:{kinds.in_training(tmp_path)}#range=0..1")
 
 
 def test_whole_numbers_have_one_range(tmp_path: Path) -> None:
@@ -171,13 +183,11 @@ def test_whole_numbers_have_one_range(tmp_path: Path) -> None:
     [
         "size=big",
         "size=0",
-        "dim=x",
         "range=1",
         "range=1..0",
         "range=a..b",
         "range=0..inf",
         "precision=fp4",
-        "modality=x",
     ],
 )
 def test_options_that_mean_nothing(option: str) -> None:
@@ -188,8 +198,11 @@ def test_options_that_mean_nothing(option: str) -> None:
 
 def test_precision_is_in_the_fingerprint(made: Made) -> None:
     folder = made(kinds.image)
-    plain, fast = encoder(f"hub:{folder}"), encoder(f"hub:{folder}#precision=bfloat16")
-    assert plain.fingerprint == encoder(f"hub:{folder}#precision=float32").fingerprint != fast.fingerprint
+    handle = f"hub:{folder}#range=0..1"
+    plain, fast = encoder(handle), encoder(f"{handle},precision=bfloat16")
+    assert plain.fingerprint == encoder(f"{handle},precision=float32").fingerprint != fast.fingerprint
+    if not has_bfloat16():
+        pytest.skip("this processor does not multiply in bfloat16")
     np.testing.assert_allclose(vectors(fast, [photo(GREY)])[0, :3], np.array(GREY) / 255, rtol=0.02)
 
 
