@@ -270,8 +270,8 @@ def train(
     groups = near_duplicate_groups(features.blocks())
     if (largest := int(np.bincount(groups).max())) > 0.3 * len(groups):
         say(
-            f"{largest:,} of {len(groups):,} listings look alike to {' or '.join(features.vectors)} and stay on one side: "
-            "the figures may mislead; leave out an encoder that tells nothing apart"
+            f"{largest:,} of {len(groups):,} listings look alike to {' or '.join(features.vectors)} and stay on one "
+            "side: the figures may mislead; leave out an encoder that tells nothing apart"
         )
     _, rare = judgeable(features.labels, groups, 2)
     codes = np.unique([str(label) for label in features.labels], return_inverse=True)[1]

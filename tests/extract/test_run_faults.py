@@ -81,6 +81,15 @@ def test_vectors_too_great_for_half_precision_are_refused_and_earlier_parts_are_
     assert check(tmp_path / "store") == 16
 
 
+def test_vectors_too_small_for_half_precision_are_refused(tmp_path: Path) -> None:
+    class Faint(Letters):
+        def encode(self, batch: Sequence[Any]) -> np.ndarray:
+            return super().encode(batch) * np.float32(1e-12)
+
+    with pytest.raises(EncoderError, match="too small to keep"):
+        extract(many(tmp_path), [Faint()], tmp_path / "store")
+
+
 @pytest.mark.parametrize("part_rows", [MOST_ROWS, 10 * MOST_ROWS])
 def test_no_part_grows_beyond_what_the_format_allows(tmp_path: Path, part_rows: int) -> None:
     class Picky(Letters):
