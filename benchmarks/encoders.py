@@ -2,10 +2,11 @@
 
     python benchmarks/encoders.py [--items 300] [CATALOG --text COLUMN --images FOLDER …]
 
-Photos and texts are those of the drawn sample, or of a catalogue. Each contender encodes the same prepared items in the
-same process, in turn, three times, photos in batches of the size that suits it best of those tried. Printed are the best
-rate of each, its ratio to headstart's, and headstart's ratio to the bound: the machine's rate of matrix products, measured
-here, over the operations that an item takes. Ratios hold where absolute rates drift with the machine's load.
+Photos and texts are those of the drawn sample, or of a catalogue. Each contender encodes the same prepared items in
+the same process, in turn, three times, photos in batches of the size that suits it best of those tried. Printed are
+the best rate of each, its ratio to headstart's, and headstart's ratio to the bound: the machine's rate of matrix
+products, measured here, over the operations that an item takes. Ratios hold where absolute rates drift with the
+machine's load.
 
 ONNX Runtime joins with ``pip install onnxruntime tf2onnx onnx``. sentence-transformers joins where an interpreter has
 it: ``--sentence-transformers PYTHON``, by default this one.

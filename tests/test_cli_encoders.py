@@ -114,7 +114,7 @@ def test_precision_and_weights_need_an_encoder_that_takes_them(extracted: Path) 
         return headstart("extract", "listings.csv", *COLUMNS, *words, cwd=extracted)
 
     refused(extract("--precision", "bfloat16"), "--precision bfloat16", "--encoder NAME")
-    refused(extract("--encoder", "lexical-hash", "--precision", "bfloat16"), "'precision=bfloat16'", "it takes none")
+    refused(extract("--encoder", "lexical-hash", "--precision", "bfloat16"), "for none of lexical-hash", "no precision")
     refused(extract("--encoder", "lexical-hash", "--weights", "w.h5"), "--weights w.h5", "--encoder keras:APPLICATION")
     done = extract("--encoder", "lexical-hash", "--precision", "float8")
     assert done.returncode == 2 and "bfloat16" in done.stderr

@@ -311,7 +311,10 @@ class KerasApplication(Encoder):
             if file is None:
                 message = f"Keras cannot build it for photos of {self.size} pixels ({reason}): give another size"
             else:
-                message = f"{file} does not fit ({reason}): give the whole .h5 or .weights.h5 file of this application"
+                message = (
+                    f"Keras cannot put the weights in {file} into it, for photos of {self.size} pixels ({reason}): give "
+                    "the whole .h5 or .weights.h5 file of this very application, or another size"
+                )
             raise EncoderError(f"{self.name}: {message}") from None
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from headstart.cache import read_note, write_note
 from headstart.errors import EncoderError, one_line
-from headstart.extract.batching import alike, padded
+from headstart.extract.batching import encode_alike
 from headstart.extract.encoder import Encoder, package_file
 from headstart.extract.frozen import checked_precision, frozen
 from headstart.files import file_digest
@@ -110,10 +110,7 @@ class Transformer(Encoder):
 
     def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Token ids → vectors of shape (len(batch), dim)."""
-        vectors = np.empty((len(batch), self.dim), np.float32)
-        for rows in alike([len(ids) for ids in batch], BUDGET):
-            vectors[rows] = self._run(padded([batch[row] for row in rows], PADDING))
-        return vectors
+        return encode_alike(batch, self.dim, BUDGET, PADDING, self._run)
 
     def load(self) -> None:
         self.encode([self.prepare("")])
