@@ -73,14 +73,16 @@ _MULTIPLYING = threading.Lock()
 
 @contextmanager
 def _multiplying_in(precision: Precision) -> Iterator[None]:
-    """TensorFlow's graph optimiser looks at it in each call. It is the process's: others wait, and it is put back."""
-    if precision == "float32":
-        with _MULTIPLYING:  # a thread that calls TensorFlow for the first time takes over what is set just then
-            pass
-        yield
-        return
-    optimizer = tensorflow().config.optimizer
+    """TensorFlow's graph optimiser looks at it in each call.
+
+    It is the process's, and a thread that calls TensorFlow for the first time takes over what is set just then: one
+    network runs at a time, on all cores.
+    """
     with _MULTIPLYING:
+        if precision == "float32":
+            yield
+            return
+        optimizer = tensorflow().config.optimizer
         before = optimizer.get_experimental_options()
         optimizer.set_experimental_options({**before, "auto_mixed_precision_onednn_bfloat16": True})
         try:

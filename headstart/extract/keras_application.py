@@ -312,8 +312,8 @@ class KerasApplication(Encoder):
                 message = f"Keras cannot build it for photos of {self.size} pixels ({reason}): give another size"
             else:
                 message = (
-                    f"Keras cannot put the weights in {file} into it, for photos of {self.size} pixels ({reason}): give "
-                    "the whole .h5 or .weights.h5 file of this very application, or another size"
+                    f"Keras cannot put the weights in {file} into it, for photos of {self.size} pixels ({reason}): "
+                    "give the whole .h5 or .weights.h5 file of this very application, or another size"
                 )
             raise EncoderError(f"{self.name}: {message}") from None
 
