@@ -186,7 +186,7 @@ def refined(handles: Sequence[str], precision: str | None, weights: Path | None)
     if precision is not None:
         if not handles:
             raise EncoderError(f"--precision {precision} is of which encoder? Name it as well: --encoder NAME")
-        taking = [handle for handle in handles if "precision" in _takes(_factory(*_found(handle)[1::-1]))]
+        taking = [handle for handle in handles if "precision" in _options_of(handle)]
         if not taking:
             raise EncoderError(f"--precision {precision} is for none of {', '.join(handles)}: they have no precision")
         handles = [with_options(each, precision=precision) if each in taking else each for each in handles]
@@ -304,6 +304,11 @@ def _takes(factory: Callable[..., Encoder]) -> dict[str, str]:
     """The options of a factory, its keyword-only parameters, with their types as they are written."""
     parameters = inspect.signature(factory).parameters.values()
     return {each.name: str(each.annotation) for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
+def _options_of(handle: str) -> dict[str, str]:
+    name, entry, _ = _found(handle)
+    return _takes(_factory(entry, name))
 
 
 def _options(name: str, factory: Callable[..., Encoder], tail: str) -> dict[str, Any]:
