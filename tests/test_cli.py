@@ -15,25 +15,9 @@ import pytest
 from PIL import Image
 
 from catalogs import WORDS, listings
+from commands import headstart, refused
 
 COLUMNS = ("--id", "sku", "--text", "titre", "--image", "photo", "--label", "rayon", "--images", "photos")
-
-
-def headstart(*words: str, cwd: Path, timeout: int = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from headstart.cli import main; main()", *words],
-        cwd=cwd, capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
-
-
-def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
-    """It ended with exit 1 and one line that names the value and the fix; no traceback."""
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    for part in parts:
-        assert part in last
 
 
 @pytest.fixture(scope="module")

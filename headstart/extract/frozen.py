@@ -68,6 +68,11 @@ def checked_precision(precision: str) -> Precision:
     return cast(Precision, precision)
 
 
+def in_spec(precision: Precision) -> dict[str, str]:
+    """What an encoder's spec says of it: nothing of float32, as before there was a choice."""
+    return {} if precision == "float32" else {"precision": precision}
+
+
 _MULTIPLYING = threading.Lock()
 
 

@@ -28,7 +28,7 @@ from headstart.errors import EncoderError, one_line
 from headstart.extract import saved_model
 from headstart.extract.batching import alike
 from headstart.extract.encoder import Encoder, Modality
-from headstart.extract.frozen import checked_precision
+from headstart.extract.frozen import checked_precision, in_spec
 from headstart.extract.images import PIXELS, checked_size, decode
 from headstart.extract.saved_model import Interface, Wanted, lacking
 from headstart.files import write_text_atomically
@@ -135,14 +135,14 @@ class HubEncoder(Encoder):
     def spec(self) -> dict[str, Any]:
         told = self._interface
         size = {"size": told.size, "range": [told.low, told.high], "pixels": PIXELS}
-        found = {
+        return {
             "weights": self._digest,
             "network": "SavedModel",
             "signature": told.signature,
             "output": told.output,
             "input": {"dtype": told.dtype, **(size if told.modality == "image" else {"characters": CHARACTERS})},
+            **in_spec(self._precision),
         }
-        return found if self._precision == "float32" else {**found, "precision": self._precision}
 
     def trainable(self) -> Any:
         raise EncoderError(f"{self.name} cannot be fine-tuned yet: choose an embedded encoder or one of keras:…")
@@ -162,7 +162,7 @@ class HubEncoder(Encoder):
                 raise EncoderError(
                     f"{self.name} is a folder of your own: copy {source} there, or give that as hub:FOLDER"
                 )
-        elif source is not None or not self._usable():
+        elif source is not None or not self.here() or self._damaged():
             if source is not None and not source.exists():
                 raise EncoderError(f"{self.name}: there is no {source}: give a folder or .tar.gz that holds the module")
             try:
@@ -175,12 +175,18 @@ class HubEncoder(Encoder):
                 raise EncoderError(f"{self.name} cannot be brought to {self._place} ({one_line(error)})") from None
         self.spec()
 
-    def _usable(self) -> bool:
-        """It is here and can be loaded: a file may be there by its name and cut off in fact."""
+    def _damaged(self) -> bool:
+        """A file is there by its name and cut off in fact; a wrong option or a missing package is another matter."""
         try:
-            return self.here() and bool(self.spec())
+            self.spec()
         except EncoderError:
-            return False
+            try:
+                _ = self._module
+            except saved_model.Damaged:
+                return True
+            except EncoderError:
+                pass
+        return False
 
     @property
     def _handle(self) -> bool:

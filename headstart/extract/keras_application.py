@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +25,9 @@ import numpy as np
 
 from headstart.cache import cache_folder, read_note, write_note
 from headstart.errors import EncoderError, one_line
-from headstart.extract.encoder import Encoder
-from headstart.extract.frozen import checked_precision, frozen
-from headstart.extract.images import PIXELS, checked_size, decode
+from headstart.extract.frozen import checked_precision, frozen, in_spec
+from headstart.extract.images import PIXELS, checked_size
+from headstart.extract.photo_network import PhotoNetwork
 from headstart.files import file_digest, write_atomically
 from headstart.progress import say
 from headstart.runtime import keras
@@ -98,7 +98,7 @@ class Published(NamedTuple):
     """MD5 or SHA-256, in hex; Keras knows none for some."""
 
 
-class KerasApplication(Encoder):
+class KerasApplication(PhotoNetwork):
     """One of Keras Applications, without its classifier.
 
     Args:
@@ -113,7 +113,6 @@ class KerasApplication(Encoder):
         EncoderError: there is no such application, or an option makes no sense.
     """
 
-    modality = "image"
     batch = 32
 
     def __init__(
@@ -129,29 +128,15 @@ class KerasApplication(Encoder):
         self._given = None if weights is None else Path(str(weights)).expanduser()
         self._precision = checked_precision(precision)
 
-    def prepare(self, item: bytes) -> np.ndarray:
-        """A photo file's bytes → uint8 pixels of shape (size, size, 3). See `images.decode`."""
-        return decode(item, self.size)
-
-    def load(self) -> None:
-        """Load the network, and run it once: TensorFlow folds the constants at the first call."""
-        self._run(np.zeros((1, self.size, self.size, 3), np.uint8))
-
-    def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
-        """Pixels → vectors of shape (len(batch), dim)."""
-        if not len(batch):
-            return np.empty((0, self.dim), np.float32)
-        return self._run(np.stack(batch))
-
     def spec(self) -> dict[str, Any]:
-        found = {
+        return {
             "weights": self._digest,
             "network": f"Keras Applications {self.application}, average over the picture",
             "input": [self.size, self.size, "the application's own preprocess_input"],
             "pixels": PIXELS,
             "normalisation": None,
+            **in_spec(self._precision),
         }
-        return found if self._precision == "float32" else {**found, "precision": self._precision}
 
     def trainable(self) -> Any:
         """A new Keras model, pixels (n, size, size, 3) from 0 to 255 → vectors (n, dim)."""

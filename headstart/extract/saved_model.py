@@ -36,6 +36,10 @@ TEXTS = ("a", "two words")
 """What an encoder is tried on."""
 
 
+class Damaged(EncoderError):
+    """A module that lacks nothing but cannot be loaded: fetched again, it may be whole."""
+
+
 class Wanted(NamedTuple):
     """What a handle's options say about the module; None where the module is to say it."""
 
@@ -114,7 +118,7 @@ def load(folder: Path) -> Any:
     except EncoderError:
         raise
     except Exception as error:  # on damaged files TensorFlow raises nearly every kind there is
-        raise EncoderError(f"{folder} cannot be loaded as a SavedModel ({one_line(error)}): fetch it again") from None
+        raise Damaged(f"{folder} cannot be loaded as a SavedModel ({one_line(error)}): fetch it again") from None
 
 
 def _more_operations(folder: Path, missing: str) -> None:

@@ -22,7 +22,7 @@ from headstart.cache import read_note, write_note
 from headstart.errors import EncoderError, one_line
 from headstart.extract.batching import encode_alike
 from headstart.extract.encoder import Encoder, package_file
-from headstart.extract.frozen import checked_precision, frozen
+from headstart.extract.frozen import checked_precision, frozen, in_spec
 from headstart.files import file_digest
 from headstart.progress import say
 from headstart.runtime import keras
@@ -117,14 +117,14 @@ class Transformer(Encoder):
 
     def spec(self) -> dict[str, Any]:
         how, normalise, length, _ = self._pooling
-        found = {
+        return {
             "weights": self._digest,
             "network": "KerasHub backbone, last layer",
             "pooling": how,
             "input": {"characters": CHARACTERS, "tokens": length},
             "normalisation": "L2" if normalise else None,
+            **in_spec(self._precision),
         }
-        return found if self._precision == "float32" else {**found, "precision": self._precision}
 
     def trainable(self) -> Any:
         """A new Keras model, int32 token ids (n, time) padded with -1 → vectors (n, dim)."""

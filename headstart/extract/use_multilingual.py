@@ -17,7 +17,7 @@ import numpy as np
 
 from headstart.extract.batching import encode_alike
 from headstart.extract.encoder import Encoder, package_file
-from headstart.extract.frozen import checked_precision, frozen
+from headstart.extract.frozen import checked_precision, frozen, in_spec
 from headstart.files import file_digest
 from headstart.runtime import keras
 
@@ -67,7 +67,7 @@ class UseMultilingual(Encoder):
             "network": "USE multilingual v3, convolutional, sum over the tokens / sqrt(their number)",
             "input": {"characters": CHARACTERS, "tokens": TOKENS, "empty": [START, UNKNOWN, END]},
             "normalisation": "L2",
-            **({} if self.precision == "float32" else {"precision": self.precision}),
+            **in_spec(self.precision),
         }
 
     def trainable(self) -> Any:

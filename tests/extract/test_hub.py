@@ -291,6 +291,23 @@ def test_half_a_module_is_told_and_mended_by_a_pull(how: str, online: str, made:
     assert {path.name for path in cache.iterdir()} == {place.name, f"{place.name}.descriptor.txt"}
 
 
+def test_a_file_that_is_cut_off_is_fetched_again(online: str, made: Made, cache: Path) -> None:
+    name = f"hub:{online}/text/1"
+    place = kinds.cached(made(kinds.text), cache, f"{online}/text/1")
+    data = place / "variables/variables.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:10])
+    assert "fetch it again" in refusal(encoder(name).spec)
+    encoder(name).pull()
+    assert encoder(name).fingerprint == encoder(f"hub:{made(kinds.text)}").fingerprint
+
+
+def test_a_whole_module_is_kept_whatever_is_asked_of_it(made: Made, cache: Path) -> None:
+    place = kinds.cached(made(kinds.text), cache, NOWHERE)
+    assert "no signature 'none'" in refusal(encoder(f"hub:{NOWHERE}#signature=none").pull)
+    assert "for photos" in refusal(encoder(f"hub:{NOWHERE}#size=64").pull)
+    assert (place / "saved_model.pb").is_file() and encoder(f"hub:{NOWHERE}").dim == kinds.DIM
+
+
 def test_a_download_that_goes_on_is_not_disturbed(online: str, cache: Path) -> None:
     place = cache / hashlib.sha1(f"{online}/text/1".encode()).hexdigest()
     growing = cache / f"{place.name}.0123.tmp" / "variables"
