@@ -13,7 +13,7 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff check headstart tests benchmarks
 	$(BIN)/ruff format --check headstart tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -62,7 +62,7 @@ def main() -> None:
             path, columns, images = given.catalog, Columns(given.id, tuple(given.text), given.image), given.images
         batch = next(iter(read_catalog(path, columns, images).batches()))
         texts = [text for text in batch.texts[: given.items] if text is not None]
-        photos = [photo.read_bytes() for photo in batch.photos[: given.items] if photo is not None]
+        photos = [Path(photo).read_bytes() for photo in batch.photos[: given.items] if photo is not None]
     print(machine())
     bounds = {precision: products(precision) for precision in ("float32", "bfloat16")}
     print(", ".join(f"{name} matrix products: {rate / 1e9:.0f} GFLOP/s" for name, rate in bounds.items()))

@@ -1,8 +1,7 @@
 """The Catalog: listings with an id, a text, a photo and perhaps a label, read in a stream.
 
 Everything is columnar: a `Batch` holds parallel lists, and no object is made for a single listing. Memory
-goes with the batch, not with the file, but for the names of the photos and 8 bytes a listing, which find ids
-used twice.
+goes with the batch, not with the file, but for 8 bytes a listing, which find ids used twice.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import json
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import compress
 from operator import not_
 from pathlib import Path
@@ -23,7 +21,7 @@ import numpy as np
 from headstart.errors import CatalogError
 from headstart.photos import PhotoFolder
 from headstart.tables import Block, Table, shown
-from headstart.texts import join_fields
+from headstart.texts import join_columns
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,11 @@ class Batch:
 
     ids: list[str]
     texts: list[str | None]
-    photos: list[Path | None]
-    """Photos that exist on disk; whether they can be decoded is not looked at."""
+    photos: list[str | None]
+    """Absolute paths of photos that exist on disk; whether they can be decoded is not looked at."""
     labels: list[str | None]
+    photo_stats: np.ndarray | None = field(default=None, compare=False)
+    """What `file_stats` said of the photos, int64 of shape ``(2, n)``; None where none were asked for."""
 
 
 @dataclass
@@ -173,8 +173,10 @@ class Catalog:
             raise CatalogError(f"{self.path} is not counted yet; read all its batches first")
         return self._counts
 
-    def batches(self, rows: int = 65_536) -> Iterator[Batch]:
+    def batches(self, rows: int = 16_384) -> Iterator[Batch]:
         """Read the listings from first to last, `rows` of the file for each batch (the last may have fewer).
+
+        Larger batches take more time: their strings leave the processor's cache between one step and the next.
 
         Raises:
             CatalogError: the file is damaged, leaves its encoding, holds no listing, or has two rows with one
@@ -190,8 +192,8 @@ class Catalog:
         for block in _rebatch(self.table.blocks(names, reading.skip), rows):
             positions: Sequence[int] = range(start, start + len(block[0]))
             start += len(block[0])
-            named = [bool(value and value.strip()) for value in block[0]]
-            if not all(named):
+            if None in block[0] or not all(map(str.strip, cast(list[str], block[0]))):
+                named = [bool(value and value.strip()) for value in block[0]]
                 for position in compress(positions, map(not_, named)):
                     reading.counts.left_out += 1
                     reading.note("no id", position)
@@ -216,25 +218,27 @@ class Catalog:
 
         texts: list[str | None] = [None] * len(ids)
         if c.text:
-            texts = list(map(join_fields, zip(*block[1 : 1 + len(c.text)], strict=True)))
+            texts = join_columns(block[1 : 1 + len(c.text)])
             for i in _missing(texts):
                 reading.note("no text", positions[i], ids[i])
 
-        found: list[Path | None] = [None] * len(ids)
+        found: list[str | None] = [None] * len(ids)
+        stats: np.ndarray | None = None
         if photos and c.image is not None:
             files = [value.strip() if value else "" for value in block[1 + len(c.text)]]
-            found = [photos.find(file) if file else None for file in files]
+            found, stats = photos.find(files)
             for i in _missing(found):
                 reading.note(photos.why_not(files[i]), positions[i], ids[i], files[i])
         elif photos:
-            found = [photos.find_by_id(listing) for listing in ids]
+            found, stats = photos.find_by_id(ids)
             for i in _missing(found):
                 reading.note(photos.why_not(ids[i]), positions[i], ids[i])
 
         labels: list[str | None] = [None] * len(ids)
         if c.label is not None:
             cells = [cell or "" for cell in block[-1]]
-            labels = [category(cell, c.label_level, c.label_separator) for cell in cells]
+            categories = {cell: category(cell, c.label_level, c.label_separator) for cell in set(cells)}
+            labels = [categories[cell] for cell in cells]
             for i in _missing(labels):
                 cell = cells[i].strip()
                 reason = f"category path without a level {c.label_level}" if cell else "no label"
@@ -244,9 +248,9 @@ class Catalog:
         counts.with_text += len(ids) - texts.count(None)
         counts.with_image += len(ids) - found.count(None)
         counts.with_label += len(ids) - labels.count(None)
-        reading.labels.update(label for label in labels if label is not None)
-        counts.categories = len(reading.labels)
-        return Batch(ids, texts, found, labels)
+        reading.labels.update(labels)
+        counts.categories = len(reading.labels - {None})
+        return Batch(ids, texts, found, labels, stats)
 
     def _refuse_shared_id(self, suspects: set[int]) -> None:
         """Read the ids again to name two rows that share one; none do when only the hashes were the same."""
@@ -273,7 +277,7 @@ class _Pass:
 
     first_row: int
     counts: Counts = field(default_factory=Counts)
-    labels: set[str] = field(default_factory=set)
+    labels: set[str | None] = field(default_factory=set)
     skipped: list[int] = field(default_factory=list)
     """Numbers of the rows that the table could not give out, ascending."""
 
@@ -299,7 +303,6 @@ class _Pass:
         self.counts.note(reason, example)
 
 
-@lru_cache(maxsize=1 << 16)  # categories repeat
 def category(cell: str, level: int | None = None, separator: str = ">>") -> str | None:
     """The label that a cell holds, in Unicode's composed form (NFC) and without outer white space.
 
@@ -352,7 +355,9 @@ def _rebatch(blocks: Iterator[Block], rows: int) -> Iterator[Block]:
     """The same rows in blocks of exactly `rows`, but for the last."""
     kept: Block = []
     for block in blocks:
-        kept = [old + new for old, new in zip(kept, block, strict=True)] if kept else block
+        kept = kept or [[] for _ in block]
+        for column, more in zip(kept, block, strict=True):
+            column += more
         whole = len(kept[0]) - len(kept[0]) % rows
         for start in range(0, whole, rows):
             yield [column[start : start + rows] for column in kept]

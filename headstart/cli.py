@@ -51,6 +51,15 @@ class Precision(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class BackendName(StrEnum):
+    """What joblib runs tasks with."""
+
+    loky = "loky"
+    threading = "threading"
+    dask = "dask"
+    ray = "ray"
+
+
 class HeadName(StrEnum):
     """Which vectors a head reads."""
 
@@ -153,11 +162,26 @@ def demo(
 
 @app.command(epilog=f"Example: headstart extract listings.csv {EXAMPLE}")
 @takes_catalog
-def extract(request: "Request") -> None:
+def extract(
+    request: "Request",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Tasks at a time. With 1 the process itself encodes, on all its cores.")
+    ] = 1,
+    backend: Annotated[
+        BackendName, typer.Option(help="What runs the workers; dask and ray need the extra of that name.")
+    ] = BackendName.loky,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a running Dask or Ray cluster, such as tcp://10.0.0.5:8786.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what could not be encoded before.")
+    ] = False,
+) -> None:
     """Read every listing once and keep its vectors; what is kept already is not read again."""
+    from headstart.extract.backends import Workers
     from headstart.workflow import read_once
 
-    read_once(request.resolve(), features=False)
+    read_once(request.resolve(), workers=Workers(workers, backend.value, scheduler), retry_failed=retry_failed)
 
 
 @app.command(epilog=f"Example: headstart train listings.csv {EXAMPLE} --head fused --save model")
@@ -334,7 +358,7 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        say("stopped: what was encoded is kept, the same command goes on from there")
+        say("stopped: what was kept so far stays, the same command goes on from there")
         sys.exit(128 + int(stopped.args[0]))
     except HeadstartError as error:
         _fail(str(error))

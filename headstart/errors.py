@@ -16,7 +16,15 @@ class CatalogError(HeadstartError):
 
 
 class ItemError(HeadstartError):
-    """One photo or text that an encoder cannot take. The listing stays, without that modality."""
+    """One photo or text that an encoder cannot take. The listing stays, without that modality.
+
+    `kind` is ``"damaged"`` (the content can never be encoded), ``"too large"``, or ``"unreadable"`` (its file could not
+    be read this time).
+    """
+
+    def __init__(self, reason: str, kind: str = "damaged") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class EncoderError(HeadstartError):
@@ -25,6 +33,10 @@ class EncoderError(HeadstartError):
 
 class StoreError(HeadstartError):
     """Kept vectors that are damaged, or are not those asked for."""
+
+
+class DamageError(StoreError):
+    """Something kept is not what was written. Taking it out of use and extracting again mends it."""
 
 
 class ModelError(HeadstartError):

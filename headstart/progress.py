@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show the progress of `what` over `total` steps on stderr.
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show the progress of `what` over `total` steps on stderr; without a total, the steps done and their rate.
 
     Yields:
         A function to call with the number of steps just done.

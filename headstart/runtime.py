@@ -20,8 +20,13 @@ from types import ModuleType
 
 
 def cores() -> int:
-    """How many processors this process may use (its affinity, not the machine's count)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processors this process may use: its affinity, or ``OMP_NUM_THREADS`` where that is less.
+
+    Loky, Dask and Ray set that variable for their workers, so that those of one machine share its cores.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(there, int(given))) if given.isdigit() else there
 
 
 @cache
@@ -90,16 +95,20 @@ def has_bfloat16() -> bool:
     return bool(known) and not has_gpu()
 
 
-@cache
 def machine() -> str:
-    """The processor and the number of cores, for receipts and reports."""
+    """The processor and the number of cores in use, for receipts and reports."""
+    return f"{_processor()}, {cores()} cores, {platform.system()}"
+
+
+@cache
+def _processor() -> str:
     model = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    return f"{model}, {cores()} cores, {platform.system()}"
+    return model
 
 
 @cache

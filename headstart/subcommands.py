@@ -120,19 +120,81 @@ def store_info(store: Store = Path("store"), as_json: Json = False) -> None:
 
 
 @store_app.command("verify", epilog="Example: headstart store verify --store store")
-def store_verify(store: Store = Path("store")) -> None:
-    """Read every kept vector and check it against its receipt; exit 1 where something is wrong."""
-    from headstart.embeddings.store import verify
+def store_verify(
+    store: Store = Path("store"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; leave damaged parts in use.")] = False,
+) -> None:
+    """Check every kept vector; exit 1 where something is wrong.
 
-    problems, checked = 0, verify(store)
-    _need_some(checked, store)
-    for name, found in checked.items():
-        problems += len(found)
-        typer.echo(f"{name}: {f'problems: {len(found)}' if found else 'all is well'}")
+    Damaged parts are taken out of use, their sound vectors kept; the next extract encodes the others again.
+    """
+    from headstart.embeddings.store import EmbeddingStore, store_folders
+    from headstart.embeddings.upkeep import mend, verify
+    from headstart.errors import StoreError
+    from headstart.progress import progress
+
+    folders = store_folders(store)
+    _need_some(folders, store)
+    count = lost = 0
+    for folder in folders:
+        try:
+            kept = EmbeddingStore(folder)
+            with progress(f"{kept.name}: checking", len(kept.receipt_paths())) as advance:
+                found = verify(kept, advance)
+        except StoreError as error:
+            count += 1
+            typer.echo(f"{folder.name}: problems: 1\n  {error}")
+            continue
+        count += len(found)
+        typer.echo(f"{folder.name}: {f'problems: {len(found)}' if found else 'all is well'}")
         for problem in found:
-            typer.echo(f"  {problem}")
-    if problems:
-        raise HeadstartError(f"problems in {store}: {problems}; delete the files named above and extract again")
+            typer.echo(f"  {problem.what}")
+        if found and not dry_run:
+            lost += mend(kept)[1]
+    if count:
+        cure = "run it without --dry-run" if dry_run else f"{lost:,} vectors taken out of use"
+        raise HeadstartError(f"problems in {store}: {count}; {cure}, then extract again")
+
+
+@store_app.command("compact", epilog="Example: headstart store compact --store store --drop-unused")
+def store_compact(
+    store: Store = Path("store"),
+    drop_unused: Annotated[
+        bool, typer.Option("--drop-unused", help="Drop what no catalogue held when it was last extracted.")
+    ] = False,
+) -> None:
+    """Merge small parts into large ones, keep each vector once, delete what killed runs left behind."""
+    from headstart.embeddings.listings import used_keys
+    from headstart.embeddings.store import stores
+    from headstart.embeddings.upkeep import compact
+
+    found = list(stores(store))
+    _need_some(found, store)
+    rows = []
+    for kept in found:
+        parts, size = len(kept.receipts), kept.bytes()
+        before, after = compact(kept, used_keys(store, kept.modality) if drop_unused else None)
+        changes = (f"{before:,} → {after:,}", f"{parts} → {len(kept.receipts)}")
+        rows.append((kept.name, *changes, f"{size / 1e6:.1f} → {kept.bytes() / 1e6:.1f}"))
+    table(("Encoder", "Vectors", "Parts", "MB"), rows)
+
+
+@store_app.command("failures", epilog="Example: headstart store failures --store store --json")
+def store_failures(store: Store = Path("store"), as_json: Json = False) -> None:
+    """What could not be encoded of the catalogues as last extracted, why, and how often it was tried."""
+    from headstart.embeddings.listings import used_keys
+    from headstart.embeddings.store import stores
+
+    kept = list(stores(store))
+    _need_some(kept, store)
+    found = [(each, it) for each in kept for it in each.failures(used_keys(store, each.modality)).values()]
+    if as_json:
+        typer.echo(json.dumps([{"encoder": each.name, **vars(failure)} for each, failure in found], indent=2))
+    elif not found:
+        typer.echo("none")
+    else:
+        header = ("Encoder", "Kind", "Tries", "Reason", "First listing")
+        table(header, [(e.name, f.kind, str(f.attempts), f.reason, f.listing) for e, f in found])
 
 
 def _need_some(found: Collection[object], store: Path) -> None:

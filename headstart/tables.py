@@ -12,9 +12,10 @@ import gzip
 import io
 import json
 import math
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,7 +33,8 @@ _KINDS = {
     ".jsonl": "JSON Lines", ".ndjson": "JSON Lines", ".json": "JSON Lines",
 }  # fmt: skip
 _LARGEST_CSV_ROW = 8 << 20  # bytes: pyarrow parses such a block at a time, and a row must fit into one
-_ROWS = 8192  # rows in a block of Parquet or JSON Lines
+_PARQUET_ROWS = 8192  # rows in a block
+_JSON_ROWS = 1024  # their objects, all parsed at once, stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -129,25 +131,31 @@ class Table:
         ends = ["", ""]  # the last broken row with an odd quote, and the last cell of all
         last = self._csv_names()[-1]
 
-        with arrow_csv.open_csv(
-            self.path,
-            # Rows are numbered only by the reader with one thread; it is nearly as fast.
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False,
-                block_size=_LARGEST_CSV_ROW,
-                encoding="utf8" if self._codec == "utf-8-sig" else self._codec,
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=self._separator, newlines_in_values=True, invalid_row_handler=broken
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                include_columns=list(dict.fromkeys([*names, last])),
-                column_types=dict.fromkeys([*names, last], pa.string()),
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        ) as reader:
-            for batch in reader:
+        with _no_traceback():
+            reader = arrow_csv.open_csv(
+                self.path,
+                # Rows are numbered only by the reader with one thread; it is nearly as fast.
+                read_options=arrow_csv.ReadOptions(
+                    use_threads=False,
+                    block_size=_LARGEST_CSV_ROW,
+                    encoding="utf8" if self._codec == "utf-8-sig" else self._codec,
+                ),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=self._separator, newlines_in_values=True, invalid_row_handler=broken
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    include_columns=list(dict.fromkeys([*names, last])),
+                    column_types=dict.fromkeys([*names, last], pa.string()),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                ),
+            )
+        with reader:
+            while True:
+                with _no_traceback():
+                    batch = next(reader, None)
+                if batch is None:
+                    break
                 yield [batch.column(name).to_pylist() for name in names]
                 if batch.num_rows:
                     ends[1] = batch.column(last)[-1].as_py() or ""
@@ -171,7 +179,7 @@ class Table:
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(self.path) as file:
-            for batch in file.iter_batches(_ROWS, columns=list(dict.fromkeys(names))):
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=list(dict.fromkeys(names))):
                 yield [self._strings(batch.column(name), name) for name in names]
 
     def _strings(self, column: pa.Array, name: str) -> list[str | None]:
@@ -189,7 +197,7 @@ class Table:
         with self._open() as file:
             text = io.TextIOWrapper(file, self._codec, newline="\n")
             start = 1
-            while lines := list(islice(text, _ROWS)):
+            while lines := list(islice(text, _JSON_ROWS)):
                 yield self._parsed(lines, start)
                 start += len(lines)
 
@@ -216,8 +224,11 @@ class Table:
         raise CatalogError(f"{self.path}: line {number} is not a JSON object{where}; write one object a line")
 
     def _texts(self, values: list[Any], name: str) -> list[str | None]:
+        with suppress(TypeError, UnicodeEncodeError):  # most columns are whole texts, and one look shows it
+            "".join(values).encode()
+            return values
         try:
-            return [v if isinstance(v, str) and v.isascii() else _text(v) for v in values]
+            return list(map(_text, values))
         except (TypeError, ValueError) as error:
             raise CatalogError(
                 f"{self.path}: column {name!r} is not text ({_one_line(error)}); name another one"
@@ -243,7 +254,7 @@ class Table:
             yield
         except (pa.ArrowException, csv.Error, OSError, EOFError, ValueError, zlib.error) as error:
             message = _one_line(error)
-            undecodable = isinstance(error, UnicodeDecodeError) or "invalid UTF8" in message
+            undecodable = isinstance(error, UnicodeDecodeError) or "invalid UTF8" in message or "\ufffd" in message
             if undecodable and self.kind != "Parquet":
                 raise self._not_in_encoding() from error
             if "straddling object" in message:
@@ -269,6 +280,16 @@ class Table:
             place = f": line {line} has the byte 0x{error.object[error.start]:02x}"
             likely = "utf-16" if error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else likely
         return CatalogError(f"{self.path} is not {self.encoding}{place}; try --encoding {likely}")
+
+
+@contextmanager
+def _no_traceback() -> Iterator[None]:
+    """pyarrow prints one where a broken row is not UTF-8, and then raises an error that says as much."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 def _text(value: Any) -> str | None:

@@ -16,5 +16,16 @@ def join_fields(values: Sequence[str | None]) -> str | None:
     Returns:
         The text, or None when no field holds anything.
     """
-    kept = [stripped for value in values if value and (stripped := value.strip())]
-    return unicodedata.normalize("NFC", "\n".join(kept)) if kept else None
+    return join_columns([[value] for value in values])[0] if values else None
+
+
+def join_columns(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
+    """`join_fields` for each row of at least one column, all of one length."""
+    joined = [value.strip() if value else "" for value in columns[0]]
+    for column in columns[1:]:
+        fields = [value.strip() if value else "" for value in column]
+        joined = [
+            f"{one}\n{other}" if one and other else one or other for one, other in zip(joined, fields, strict=True)
+        ]
+    # ASCII is composed already, and knows it.
+    return [(text if text.isascii() else unicodedata.normalize("NFC", text)) or None for text in joined]

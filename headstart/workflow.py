@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.catalog import Catalog, Columns, read_catalog
-from headstart.embeddings.features import Features, read_features
-from headstart.embeddings.key import PhotoKeys
+from headstart.embeddings.features import Features, open_features
 from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import CatalogError, EncoderError, ModelError, StoreError
+from headstart.extract.backends import Workers
 from headstart.extract.encoder import Encoder
 from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
-from headstart.extract.run import KINDS, PHOTO_NOTE, Extraction, extract
-from headstart.files import write_text_atomically
+from headstart.extract.run import KINDS, LOCK, Extraction, extract
+from headstart.files import locked, write_text_atomically
 from headstart.progress import say
 from headstart.tables import Table
 
@@ -111,7 +111,12 @@ class Read:
     features: Features
 
 
-def read_once(source: Source, encoders: Sequence[Encoder] | None = None, features: bool = True) -> Read:
+def read_once(
+    source: Source,
+    encoders: Sequence[Encoder] | None = None,
+    workers: Workers | None = None,
+    retry_failed: bool = False,
+) -> Read:
     """Open the catalogue, encode what is not kept yet, line the vectors up; say what was found.
 
     The columns are remembered in the store for the next command on the same catalogue.
@@ -130,11 +135,9 @@ def read_once(source: Source, encoders: Sequence[Encoder] | None = None, feature
             raise CatalogError(f"{each.name} reads photos, and there are none: name them with --image or --images")
     _distinct(chosen)
     _remember(source)
-    extractions, stores = extract(catalog, chosen, source.store)
+    extractions, stores, listings = extract(catalog, chosen, source.store, workers=workers, retry_failed=retry_failed)
     _say_counts(catalog, extractions)
-    photo_keys = PhotoKeys(source.store / PHOTO_NOTE)
-    empty = Features((), (), {}, {}, {})
-    return Read(source, catalog, extractions, stores, read_features(catalog, stores, photo_keys) if features else empty)
+    return Read(source, catalog, extractions, stores, open_features(listings, stores))
 
 
 def _distinct(encoders: Sequence[Encoder]) -> None:
@@ -171,7 +174,8 @@ def _remember(source: Source) -> None:
         return
     try:
         source.store.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(source.store / COLUMNS_NOTE, json.dumps({**notes, key: note}, indent=1))
+        with locked(source.store / LOCK):
+            write_text_atomically(source.store / COLUMNS_NOTE, json.dumps({**notes, key: note}, indent=1))
     except OSError as error:
         raise StoreError(f"{source.store} cannot be written ({error.strerror}): choose another --store") from None
 
@@ -201,6 +205,8 @@ def _say_counts(catalog: Catalog, extractions: Sequence[Extraction]) -> None:
         else:
             kept = extraction.distinct - extraction.lost
             say(f"{extraction.encoder}: nothing new, nothing encoded ({kept:,} kept before)")
+        if extraction.passed_over:
+            say(f"  {extraction.passed_over:,} of them failed before and were not tried again: --retry-failed does")
 
 
 def _what_it_reads(options: dict[str, Any], features: Features, encoders: Sequence[str]) -> dict[str, Any]:
@@ -260,11 +266,12 @@ def train(
         raise ModelError(f"no head {head!r} for these listings; choose one of: {', '.join(heads)}")
     config = HeadConfig(encoders=heads[head], **settings)
 
-    labelled = np.flatnonzero([label is not None for label in read.features.labels])
-    if len({read.features.labels[row] for row in labelled}) < 2:
+    labels = list(read.features.labels)
+    labelled = np.flatnonzero([label is not None for label in labels])
+    if len(set(labels) - {None}) < 2:
         raise ModelError(
             f"two or more categories are needed, {read.source.columns.label!r} holds "
-            f"{sorted({str(read.features.labels[row]) for row in labelled}) or 'none'}: check --label and --label-level"
+            f"{sorted({str(labels[row]) for row in labelled}) or 'none'}: check --label and --label-level"
         )
     features = read.features.take(labelled)
     groups = near_duplicate_groups(features.blocks())

@@ -50,9 +50,12 @@ def listings(folder: Path, rows: int = 45, photos: bool = True, header: tuple[st
 def everything(catalog: Catalog, rows: int = 65_536) -> Batch:
     """All listings in one Batch, having checked what holds for every catalogue."""
     batches = list(catalog.batches(rows))
-    whole = Batch(*(list(chain.from_iterable(getattr(b, name) for b in batches)) for name in Batch.__match_args__))
+    columns = ("ids", "texts", "photos", "labels")
+    whole = Batch(*(list(chain.from_iterable(getattr(batch, name) for batch in batches)) for name in columns))
     counts = catalog.counts
     assert len(whole.ids) == len(whole.texts) == len(whole.photos) == len(whole.labels) == counts.rows
+    assert len(set(whole.ids)) == counts.rows
+    assert all(map(str.strip, whole.ids))
     assert counts.with_text == counts.rows - whole.texts.count(None)
     assert counts.with_image == counts.rows - whole.photos.count(None)
     assert counts.with_label == counts.rows - whole.labels.count(None)

@@ -1,4 +1,4 @@
-"""What docs/encoders.md tells people to write works as it stands."""
+"""What the pages in docs/ tell people to write works as it stands."""
 
 from __future__ import annotations
 
@@ -138,3 +138,18 @@ def test_every_handle_of_the_page_is_one() -> None:
         assert encoder(handle).name == handle
     with pytest.raises(EncoderError):
         encoder("letter-counts")
+
+
+def test_every_command_of_the_page_on_extraction_is_one() -> None:
+    import typer
+
+    from headstart.cli import app
+
+    page = (ROOT / "docs" / "extraction.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^headstart (.*)$", page, re.MULTILINE)
+    assert len(lines) > 8
+    for line in lines:
+        command, words = typer.main.get_command(app), shlex.split(line, comments=True)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context("headstart", words)  # parses them, and ends where an option is not known

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
-from headstart.catalog import Catalog
-from headstart.embeddings.key import PhotoKeys, key_rows, text_keys
+from headstart.embeddings.listings import Column, Listings
 from headstart.embeddings.store import EmbeddingStore
+
+BATCH = 65_536
+"""Listings looked up or gathered at a time: what is worked on stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,11 @@ class Features:
     never dropped.
     """
 
-    ids: tuple[str, ...]
-    labels: tuple[str | None, ...]
-    vectors: dict[str, np.ndarray]
+    ids: Sequence[str]
+    labels: Sequence[str | None]
+    vectors: Mapping[str, np.ndarray]
     """Encoder name → float array of shape ``(n, dim)``."""
-    present: dict[str, np.ndarray]
+    present: Mapping[str, np.ndarray]
     """Encoder name → bool array of shape ``(n,)``."""
     modality: dict[str, str]
     """Encoder name → ``"text"`` or ``"image"``."""
@@ -37,12 +40,12 @@ class Features:
         return len(self.ids)
 
     def take(self, rows: np.ndarray) -> Features:
-        """The listings of these row numbers, in this order."""
+        """The listings of these row numbers, in this order. Vectors on disk stay there until they are asked for."""
         return Features(
-            ids=tuple(self.ids[row] for row in rows),
-            labels=tuple(self.labels[row] for row in rows),
-            vectors={name: vectors[rows] for name, vectors in self.vectors.items()},
-            present={name: present[rows] for name, present in self.present.items()},
+            ids=_taken(self.ids, rows),
+            labels=_taken(self.labels, rows),
+            vectors=Gathered.of(self.vectors).take(rows),
+            present=Gathered.of(self.present).take(rows),
             modality=self.modality,
             fingerprints=self.fingerprints,
         )
@@ -56,60 +59,100 @@ class Features:
         return tuple(name for name, kind in self.modality.items() if kind == modality)
 
 
-def listing_keys(
-    modality: str, texts: Sequence[str | None], photos: Sequence[Path | None], photo_keys: PhotoKeys
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keys of one modality for consecutive listings.
-
-    Returns:
-        The rows that have that modality, int64 of shape ``(m,)``, and their keys, uint8 of shape ``(m, 16)``.
-    """
-    keys = text_keys(texts) if modality == "text" else photo_keys.keys(photos)
-    rows = [row for row, key in enumerate(keys) if key is not None]
-    return np.array(rows, np.int64), key_rows([key for key in keys if key is not None])
+def _taken(values: Sequence[Any], rows: np.ndarray) -> Sequence[Any]:
+    return values.take(rows) if isinstance(values, Column) else tuple(values[row] for row in rows)
 
 
-def read_features(catalog: Catalog, stores: Iterable[EmbeddingStore], photo_keys: PhotoKeys) -> Features:
-    """Line up the kept vectors with a catalogue, by content key.
+class Gathered(Mapping[str, np.ndarray]):
+    """Matrices by name, each gathered when it is asked for, and once."""
+
+    def __init__(self, sources: Mapping[str, Callable[[np.ndarray | None], np.ndarray]]) -> None:
+        """Take what gives each matrix: all of it for None, else the rows of these numbers."""
+        self._sources = sources
+        self._made: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def of(cls, matrices: Mapping[str, np.ndarray]) -> Gathered:
+        """A mapping of matrices as this class."""
+        if isinstance(matrices, Gathered):
+            return matrices
+        return cls({name: partial(_rows_of, matrix) for name, matrix in matrices.items()})
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._made:
+            self._made[name] = self._sources[name](None)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def take(self, rows: np.ndarray) -> Gathered:
+        """The rows of these numbers of every matrix; none is gathered yet."""
+        return Gathered({name: partial(self._rows, name, rows) for name in self})
+
+    def _rows(self, name: str, rows: np.ndarray, chosen: np.ndarray | None) -> np.ndarray:
+        rows = rows if chosen is None else rows[chosen]
+        return self._made[name][rows] if name in self._made else self._sources[name](rows)
+
+
+def _rows_of(matrix: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    return matrix if rows is None else matrix[rows]
+
+
+class _Kept:
+    """One store's vectors for the listings of a catalogue."""
+
+    def __init__(self, store: EmbeddingStore, listings: Listings) -> None:
+        self._store, self._listings = store, listings
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        return self._listings.keys(self._store.modality)[0]
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """The store's row of each listing, −1 where there is no vector of it."""
+        keys, there = self._listings.keys(self._store.modality)
+        rows = np.full(len(there), -1, np.int64)
+        for start in range(0, len(there), BATCH):
+            chosen = start + np.flatnonzero(there[start : start + BATCH])
+            rows[chosen] = self._store.lookup(keys[:, chosen])
+        return rows
+
+    def present(self, chosen: np.ndarray | None) -> np.ndarray:
+        there: np.ndarray = self._rows >= 0
+        return there if chosen is None else there[chosen]
+
+    def vectors(self, chosen: np.ndarray | None) -> np.ndarray:
+        listed = np.arange(len(self._rows)) if chosen is None else np.asarray(chosen)
+        out = np.zeros((len(listed), self._store.dim), self._store.dtype)
+        for start in range(0, len(listed), BATCH):
+            here = listed[start : start + BATCH]
+            there = self._rows[here] >= 0
+            here = here[there]
+            out[start + np.flatnonzero(there)] = self._store.read(self._rows[here], self._keys[:, here])
+        return out
+
+
+def open_features(listings: Listings, stores: Iterable[EmbeddingStore]) -> Features:
+    """Line up the kept vectors with the listings of a catalogue. Nothing is read before it is asked for.
 
     Args:
-        catalog: the listings; read once, in a stream.
+        listings: as the last extraction found them.
         stores: one for each encoder wanted.
-        photo_keys: the note of photo keys that spares reading the photos again.
 
     Raises:
-        CatalogError: the catalogue cannot be read.
-        StoreError: a store is damaged.
+        StoreError: by ``vectors`` and ``present``, when a store turns out to be damaged.
     """
-    stores = list(stores)
-    ids: list[str] = []
-    labels: list[str | None] = []
-    blocks: dict[str, list[np.ndarray]] = {store.name: [] for store in stores}
-    masks: dict[str, list[np.ndarray]] = {store.name: [] for store in stores}
-    for batch in catalog.batches():
-        ids += batch.ids
-        labels += batch.labels
-        keys = {
-            modality: listing_keys(modality, batch.texts, batch.photos, photo_keys)
-            for modality in {store.modality for store in stores}
-        }
-        for store in stores:
-            listed, wanted = keys[store.modality]
-            rows = store.lookup(wanted)
-            kept = rows >= 0
-            vectors = np.zeros((len(batch.ids), store.dim), store.dtype)
-            present = np.zeros(len(batch.ids), bool)
-            vectors[listed[kept]] = store.read(rows[kept])
-            present[listed[kept]] = True
-            blocks[store.name].append(vectors)
-            masks[store.name].append(present)
+    kept = {store.name: (store, _Kept(store, listings)) for store in stores}
     return Features(
-        ids=tuple(ids),
-        labels=tuple(labels),
-        vectors={
-            store.name: np.concatenate([np.empty((0, store.dim), store.dtype), *blocks[store.name]]) for store in stores
-        },
-        present={store.name: np.concatenate([np.empty(0, bool), *masks[store.name]]) for store in stores},
-        modality={store.name: store.modality for store in stores},
-        fingerprints={store.name: store.fingerprint for store in stores},
+        ids=listings.ids,  # type: ignore[arg-type]
+        labels=listings.labels,
+        vectors=Gathered({name: each.vectors for name, (_, each) in kept.items()}),
+        present=Gathered({name: each.present for name, (_, each) in kept.items()}),
+        modality={name: store.modality for name, (store, _) in kept.items()},
+        fingerprints={name: store.fingerprint for name, (store, _) in kept.items()},
     )

@@ -95,6 +95,14 @@ class Encoder(ABC):
             raise EncoderError(f"{self.name} has its weights from {self.card.source or 'its own package'}, not a file")
         self.spec()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs to make the same encoder: its recipe, and nothing of a loaded network."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if not isinstance(getattr(type(self), name, None), cached_property)
+        }
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of the canonical JSON of `spec`, the modality and the dimension."""

@@ -221,7 +221,7 @@ def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.n
         ids += batch.ids
     if tuple(ids) != features.ids:
         raise HeadstartError(f"{catalog.path} changed while it was read: run the command again")
-    names, share = np.array(chosen.labels), (settings.folds, settings.repeats, settings.seed)
+    names, share = np.array(list(chosen.labels)), (settings.folds, settings.repeats, settings.seed)
     return _Judged(
         features=chosen,
         texts=[texts[row] for row in rows],

@@ -4,38 +4,34 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keeping import (
+    FINGERPRINT,
+    check_kept,
+    failure,
+    flip,
+    halves_of,
+    keep,
+    keys_of,
+    missing,
+    new_store,
+    refusal,
+    write_old_store,
+)
 
-from headstart.embeddings.key import content_key, key_rows
+from headstart.embeddings.index import KeyMap, halves
+from headstart.embeddings.key import key_rows
 from headstart.embeddings.part import FORMAT, write_part, write_record
 from headstart.embeddings.store import EmbeddingStore, store_folder, stores
-from headstart.errors import StoreError
+from headstart.embeddings.upkeep import verify
+from headstart.errors import DamageError
 
-FINGERPRINT = "0123456789abcdef" * 4
 SPEC = {"weights": "5" * 64, "normalisation": "L2"}
-
-
-def new_store(root: Path, name: str = "letters", fingerprint: str = FINGERPRINT, dim: int = 3) -> EmbeddingStore:
-    return EmbeddingStore.create(root, name, fingerprint, "text", dim, SPEC)
-
-
-def keys_of(*texts: str) -> np.ndarray:
-    return key_rows([content_key("text", text.encode()) for text in texts])
-
-
-def refusal(work: Callable[[], object]) -> str:
-    """The message of the StoreError that the work ends in."""
-    with pytest.raises(StoreError) as caught:
-        work()
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture
@@ -48,12 +44,12 @@ def store(tmp_path: Path) -> EmbeddingStore:
 
 
 # Few first halves and few second halves, so that keys meet in one half, in the other, and in both.
-halves = st.sampled_from([bytes(8), b"\xff" * 8, b"\x01" + bytes(7), bytes(7) + b"\x01", b"headstar"])
-some_keys = st.tuples(halves, halves).map(b"".join)
+some_half = st.sampled_from([bytes(8), b"\xff" * 8, b"\x01" + bytes(7), bytes(7) + b"\x01", b"headstar"])
+some_keys = st.tuples(some_half, some_half).map(b"".join)
 part = st.lists(some_keys, min_size=1, max_size=7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(parts=st.lists(part, max_size=4), wanted=st.lists(some_keys, max_size=12), seed=st.integers(0, 99))
 def test_vectors_are_found_by_key_in_any_order_and_the_first_of_a_key_counts(
     parts: list[list[bytes]], wanted: list[bytes], seed: int
@@ -69,11 +65,12 @@ def test_vectors_are_found_by_key_in_any_order_and_the_first_of_a_key_counts(
                 first.setdefault(key, vector)
         for opened in (store, EmbeddingStore(store.folder)):
             assert len(opened) == sum(map(len, parts))
-            rows = opened.lookup(key_rows(wanted))
+            keys = halves(key_rows(wanted))
+            rows = opened.lookup(keys)
             assert rows.shape == (len(wanted),)
             assert [row >= 0 for row in rows] == [key in first for key in wanted]
             assert set(rows[rows < 0]) <= {-1}
-            kept = opened.read(rows[rows >= 0])
+            kept = opened.read(rows[rows >= 0], keys[:, rows >= 0])
             assert kept.dtype == np.float16
             expected = [first[key] for key in wanted if key in first]
             assert np.array_equal(kept, np.array(expected, np.float16).reshape(-1, 3))
@@ -87,19 +84,23 @@ def test_many_vectors_in_many_parts(tmp_path: Path) -> None:
     for rows in np.split(np.arange(15_000), [1, 700, 701, 9_000]):
         store.append(keys[rows], vectors[rows], {})
     order = rng.permutation(20_000)
-    rows = store.lookup(keys[order])
+    wanted = halves(keys[order])
+    rows = store.lookup(wanted)
     assert np.array_equal(rows, np.where(order < 15_000, order, -1))
-    assert np.array_equal(store.read(rows[rows >= 0]), vectors[order[order < 15_000]].astype(np.float16))
+    assert np.array_equal(
+        store.read(rows[rows >= 0], wanted[:, rows >= 0]), vectors[order[order < 15_000]].astype(np.float16)
+    )
 
 
 def test_an_empty_store_holds_nothing_and_says_so(tmp_path: Path) -> None:
     store = new_store(tmp_path)
     assert len(store) == 0
-    assert store.lookup(keys_of("a", "b")).tolist() == [-1, -1]
-    assert store.lookup(key_rows([])).shape == (0,)
-    assert store.read(np.empty(0, np.int64)).shape == (0, 3)
+    assert store.lookup(halves_of("a", "b")).tolist() == [-1, -1]
+    assert store.lookup(halves_of()).shape == (0,)
+    assert store.read(np.empty(0, np.int64), halves_of()).shape == (0, 3)
+    assert store.failures() == {}
     assert store.seconds_per_row() == 0
-    assert store.verify() == []
+    assert verify(store) == []
 
 
 def test_what_a_store_says_of_itself(store: EmbeddingStore) -> None:
@@ -109,28 +110,29 @@ def test_what_a_store_says_of_itself(store: EmbeddingStore) -> None:
         assert len(each) == 4
         assert each.seconds_per_row() == 0.75
         assert each.bytes() == sum(path.stat().st_size for path in each.folder.iterdir())
-        assert each.verify() == []
+        assert verify(each) == []
 
 
 def test_a_row_that_is_not_there_is_refused(store: EmbeddingStore) -> None:
     for rows in ([-1], [4], [0, 1, -1]):
-        assert "it has 4" in refusal(lambda rows=rows: store.read(np.array(rows)))  # type: ignore[misc]
+        keys = halves_of(*"abcd")[:, : len(rows)]
+        assert "it has 4" in refusal(lambda rows=rows, keys=keys: store.read(np.array(rows), keys))  # type: ignore[misc]
 
 
 def test_what_another_process_appends_shows_after_a_refresh(store: EmbeddingStore) -> None:
     reader = EmbeddingStore(store.folder)
-    assert reader.lookup(keys_of("a", "e")).tolist() == [0, -1]
+    assert reader.lookup(halves_of("a", "e")).tolist() == [0, -1]
     store.append(keys_of("e"), np.ones((1, 3)), {})
-    assert reader.lookup(keys_of("a", "e")).tolist() == [0, -1]
+    assert reader.lookup(halves_of("a", "e")).tolist() == [0, -1]
     reader.refresh()
-    assert reader.lookup(keys_of("a", "e")).tolist() == [0, 4]
+    assert reader.lookup(halves_of("a", "e")).tolist() == [0, 4]
 
 
 def test_a_store_keeps_the_precision_it_was_made_for(tmp_path: Path) -> None:
     value = np.array([[1 / 3, 1e5, 1e-12]], np.float32)
     exact = EmbeddingStore.create(tmp_path, "letters", FINGERPRINT, "text", 3, SPEC, dtype="float32")
     exact.append(keys_of("a"), value, {})
-    assert np.array_equal(exact.read(np.array([0])), value)
+    assert np.array_equal(exact.read(np.array([0]), halves_of("a")), value)
     assert "float32" in refusal(lambda: new_store(tmp_path))
 
 
@@ -143,7 +145,7 @@ def test_a_vector_that_half_precision_cannot_hold_is_refused(store: EmbeddingSto
     assert sorted(store.folder.iterdir()) == before
     vectors[1, 2] = 65_504.0
     store.append(keys_of("x", "y", "z"), vectors, {})
-    assert store.lookup(keys_of("y")).tolist() == [5]
+    assert store.lookup(halves_of("y")).tolist() == [5]
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (2,), (2, 3, 1), (3, 3), (0, 3)])
@@ -156,10 +158,10 @@ def test_what_has_no_receipt_does_not_exist(store: EmbeddingStore) -> None:
     (store.folder / f"{store.receipts[0].id}.json").unlink()
     (store.folder / ".half.npy.0badcafe.tmp").write_bytes(b"cut")
     opened = EmbeddingStore(store.folder)
-    assert opened.verify() == []
+    assert verify(opened) == []
     assert len(opened) == 2
-    assert opened.lookup(keys_of("a", "b", "c", "d")).tolist() == [-1, -1, 0, 1]
-    assert opened.read(np.array([1])).tolist() == [[9, 10, 11]]
+    assert opened.lookup(halves_of("a", "b", "c", "d")).tolist() == [-1, -1, 0, 1]
+    assert opened.read(np.array([1]), halves_of("d")).tolist() == [[9, 10, 11]]
 
 
 def test_every_damaged_part_is_listed_and_reading_it_is_refused(store: EmbeddingStore) -> None:
@@ -168,44 +170,34 @@ def test_every_damaged_part_is_listed_and_reading_it_is_refused(store: Embedding
     vectors.write_bytes(vectors.read_bytes()[:-1])
     receipt.write_bytes(receipt.read_bytes().replace(b'"rows": 2', b'"rows": 1'))
     opened = EmbeddingStore(store.folder)
-    problems = opened.verify()
-    assert [path.name in problem for path, problem in zip((vectors, receipt), problems, strict=True)] == [True, True]
-    assert receipt.name in refusal(lambda: len(opened))
-    assert receipt.name in refusal(lambda: opened.lookup(keys_of("a")))
-    receipt.unlink()
-    opened.refresh()
-    assert vectors.name in refusal(lambda: opened.lookup(keys_of("a")))
+    problems = verify(opened)
+    assert [path.name in problem.what for path, problem in zip((vectors, receipt), problems, strict=True)] == [
+        True,
+        True,
+    ]
+    assert vectors.name in refusal(lambda: len(opened), DamageError)
+    assert vectors.name in refusal(lambda: opened.lookup(halves_of("a")), DamageError)
     vectors.with_suffix(".json").unlink()
     opened.refresh()
-    assert opened.verify() == [], "following the advice mends the store"
-    assert opened.lookup(keys_of("a", "c")).tolist() == [-1, -1]
+    assert receipt.name in refusal(lambda: opened.lookup(halves_of("a")), DamageError)
 
 
-def test_a_flipped_bit_in_a_vector_is_found_by_verify(store: EmbeddingStore) -> None:
-    for ending in (".npy", ".keys.npy"):
-        path = store.folder / f"{store.receipts[1].id}{ending}"
-        whole = path.read_bytes()
-        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-        [problem] = EmbeddingStore(store.folder).verify()
-        assert path.name in problem
-        assert "extract again" in problem
-        path.write_bytes(whole)
-    assert EmbeddingStore(store.folder).verify() == []
-
-
-def test_a_header_damaged_anywhere_is_refused_and_made_anew_when_deleted(store: EmbeddingStore) -> None:
+def test_a_header_damaged_anywhere_is_refused_and_written_anew_by_the_encoder(store: EmbeddingStore) -> None:
     path = store.folder / "encoder.json"
     whole = path.read_bytes()
     for place in range(len(whole)):
-        flipped = bytearray(whole)
-        flipped[place] ^= 1 << place % 8
-        path.write_bytes(flipped)
-        assert str(path) in refusal(lambda: EmbeddingStore(store.folder)), f"byte {place}"
+        flip(path, place, place % 8)
+        assert str(path) in refusal(lambda: EmbeddingStore(store.folder), DamageError), f"byte {place}"
         path.write_bytes(whole[:place])
-        assert "delete it" in refusal(lambda: new_store(store.folder.parent)), f"cut at {place}"
+        assert str(path) in refusal(lambda: EmbeddingStore(store.folder), DamageError), f"cut at {place}"
+        path.write_bytes(whole)
+    for content in (b"", whole[:-1]):
+        path.write_bytes(content)
+        assert len(new_store(store.folder.parent)) == 4
+        assert path.read_bytes() == whole
     path.unlink()
     assert "run 'headstart extract' first" in refusal(lambda: EmbeddingStore(store.folder))
-    assert new_store(store.folder.parent).lookup(keys_of("d", "a")).tolist() == [3, 0]
+    assert new_store(store.folder.parent).lookup(halves_of("d", "a")).tolist() == [3, 0]
 
 
 def test_no_store_and_no_folder(tmp_path: Path) -> None:
@@ -215,18 +207,20 @@ def test_no_store_and_no_folder(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_whatever_else_it_holds(store: EmbeddingStore) -> None:
     path = store.folder / "encoder.json"
-    path.write_text(json.dumps({"format": FORMAT + 1, "encoders": []}))
+    path.write_text(newer := json.dumps({"format": FORMAT + 1, "encoders": []}))
     for work in (lambda: EmbeddingStore(store.folder), lambda: new_store(store.folder.parent)):
         assert f"format {FORMAT + 1}" in refusal(work)
+    assert path.read_text() == newer
 
 
 def test_a_part_of_a_newer_format_is_refused_and_listed(store: EmbeddingStore) -> None:
     path = store.folder / f"{store.receipts[1].id}.json"
     write_record(path, {"format": FORMAT + 1, "id": store.receipts[1].id})
     opened = EmbeddingStore(store.folder)
-    assert "upgrade" in refusal(lambda: opened.lookup(keys_of("a")))
-    [problem] = opened.verify()
-    assert "upgrade" in problem
+    assert "upgrade" in refusal(lambda: opened.lookup(halves_of("a")))
+    [problem] = verify(opened)
+    assert "upgrade" in problem.what
+    assert problem.part is None, "it is not to be taken out of use"
 
 
 def test_the_store_of_another_encoder_is_refused_and_left_as_it_was(store: EmbeddingStore) -> None:
@@ -242,9 +236,10 @@ def test_the_store_of_another_encoder_is_refused_and_left_as_it_was(store: Embed
 def test_a_part_of_another_encoder_is_refused_and_listed(store: EmbeddingStore, fingerprint: str, dim: int) -> None:
     strange = write_part(store.folder, keys_of("e"), np.ones((1, dim), np.float16), fingerprint, {})
     opened = EmbeddingStore(store.folder)
-    assert strange.id in refusal(lambda: opened.lookup(keys_of("a")))
-    [problem] = opened.verify()
-    assert strange.id in problem
+    assert strange.id in refusal(lambda: opened.lookup(halves_of("a")))
+    [problem] = verify(opened)
+    assert strange.id in problem.what
+    assert problem.part is None
 
 
 def test_another_version_of_an_encoder_gets_a_store_of_its_own(store: EmbeddingStore) -> None:
@@ -286,3 +281,53 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path, store: Embedd
 
 def test_there_are_no_stores_where_there_is_no_folder(tmp_path: Path) -> None:
     assert list(stores(tmp_path / "nowhere")) == []
+
+
+def test_a_vector_of_another_key_is_refused(store: EmbeddingStore) -> None:
+    keys = halves_of(*"abcd")
+    store.read(np.arange(4), keys)
+    for rows in ([1, 0, 2, 3], [0, 1, 2, 2], [3, 2, 1, 0]):
+        refusal(lambda rows=rows: store.read(np.array(rows), keys), DamageError)  # type: ignore[misc]
+
+
+def test_failures_are_told_until_their_content_is_encoded(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    keep(store, "a", failed=[failure("b"), failure("c", kind="unreadable")])
+    keep(store, failed=[failure("b", kind="too large")])
+    keep(store, "c")
+    opened = EmbeddingStore(store.folder)
+    assert list(opened.failures().values()) == [failure("b", attempts=2, kind="too large")]
+    assert len(opened) == 2 and opened.seconds_per_row() == 1.5
+    check_kept(opened, ["c", "a"])
+    none, some = KeyMap(), KeyMap()
+    some.add(halves_of("b", "x"))
+    assert opened.failures(none) == {}
+    assert opened.failures(some) == opened.failures()
+
+
+def test_a_store_of_format_1_is_read_extended_and_refused_when_damaged(tmp_path: Path) -> None:
+    folder = write_old_store(tmp_path, ["a", "b"], ["c"])
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    old = EmbeddingStore(folder)
+    check_kept(old, ["c", "a", "b"])
+    assert verify(old) == [] and old.failures() == {} and old.seconds_per_row() == 4 / 3
+    extended = new_store(tmp_path)
+    keep(extended, "d", "e", failed=[failure("f")])
+    check_kept(EmbeddingStore(folder), [*"dbcea"])
+    assert {path: path.read_bytes() for path in before} == before, "nothing of the old store is changed"
+    vectors = folder / f"{old.receipts[0].id}.npy"
+    flip(vectors, -1, 5)
+    opened = EmbeddingStore(folder)
+    assert missing(opened, "abcde") == []
+    assert vectors.name in refusal(lambda: check_kept(opened, ["a"]), DamageError)
+    check_kept(opened, ["c", "d"])
+    assert [problem.part for problem in verify(opened)] == [old.receipts[0].id]
+
+
+def test_what_was_opened_stays_readable_whatever_happens_to_the_files(tmp_path: Path, store: EmbeddingStore) -> None:
+    shutil.copytree(store.folder, tmp_path / "copy")
+    reader = EmbeddingStore(tmp_path / "copy")
+    check = reader.lookup(halves_of("a", "c"))
+    shutil.rmtree(tmp_path / "copy")
+    keys = halves_of("a", "c")
+    assert reader.read(check, keys).tolist() == [[0, 1, 2], [6, 7, 8]], "what was shown stays readable"

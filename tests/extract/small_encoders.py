@@ -1,15 +1,9 @@
-"""Two honest encoders that need no weights, and a program that extracts with the one for texts.
-
-    python small_encoders.py CATALOG STORE PART_ROWS SECONDS
-
-reads the column "text", says "ready" when all is planned and the first batch is about to be encoded, waits for a line
-on stdin, then takes that many seconds for each batch of four and says "batch" before each.
-"""
+"""Two honest encoders that need no weights, and can be told to be slow, to wait, and to write down what they read."""
 
 from __future__ import annotations
 
-import signal
-import sys
+import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from headstart.catalog import Columns, read_catalog
 from headstart.errors import EncoderError
 from headstart.extract.encoder import Encoder
 from headstart.extract.images import decode
-from headstart.extract.run import extract
+
+TOLD = "SMALL_ENCODERS"
 
 
 class Letters(Encoder):
@@ -32,15 +26,36 @@ class Letters(Encoder):
     dim = 16
     batch = 4
 
-    def __init__(self) -> None:
-        self.read: list[str] = []
-        """Everything encoded, in order."""
+    def __init__(self, *, microseconds: int = 0, stop: int = 0, diary: str = "") -> None:
+        """Take what changes no vector, so that two that differ in it share a store.
 
-    def prepare(self, item: str) -> Any:
+        Args:
+            microseconds: to take for each item.
+            stop: when so many items are in the diary, wait there until its folder holds a file "go".
+            diary: a file to which each process adds a byte for every item it has encoded.
+        """
+        self.read: list[Any] = []
+        """Everything encoded, in order."""
+        self.microseconds, self.stop, self.diary = microseconds, stop, Path(diary) if diary else None
+
+    def prepare(self, item: Any) -> Any:
         return item
 
     def encode(self, batch: Sequence[Any]) -> np.ndarray:
+        if self.diary and self.stop and self.diary.exists() and self.diary.stat().st_size >= self.stop:
+            self.diary.with_name("waiting").touch()
+            while not self.diary.with_name("go").exists():
+                time.sleep(0.005)
+        time.sleep(len(batch) * self.microseconds / 1e6)
+        vectors = self.vectors(batch)
         self.read += batch
+        if self.diary:
+            file = os.open(self.diary, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            os.write(file, b"." * len(batch))
+            os.close(file)
+        return vectors
+
+    def vectors(self, batch: Sequence[Any]) -> np.ndarray:
         vectors = np.zeros((len(batch), self.dim), np.float32)
         for vector, text in zip(vectors, batch, strict=True):
             for place, letter in enumerate(text, 1):
@@ -64,31 +79,18 @@ class Pixels(Letters):
     def prepare(self, item: bytes) -> Any:
         return decode(item, 4).ravel()
 
-    def encode(self, batch: Sequence[Any]) -> np.ndarray:
-        self.read += batch
+    def vectors(self, batch: Sequence[Any]) -> np.ndarray:
         return np.stack(batch).astype(np.float32)
 
     def spec(self) -> dict[str, Any]:
         return {"weights": "none", "network": "4 × 4 pixels"}
 
 
-class SlowLetters(Letters):
-    """Letters, for a parent process that wants to disturb it. What it says and waits for changes no vector."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
-
-    def encode(self, batch: Sequence[Any]) -> np.ndarray:
-        if not self.read:
-            print("ready", flush=True)
-            sys.stdin.readline()
-        print("batch", flush=True)
-        time.sleep(self.seconds)
-        return super().encode(batch)
+def letters() -> Letters:
+    """As a handle's factory; what it is told comes by the environment, so that its name is always the same."""
+    return Letters(**json.loads(os.environ.get(TOLD, "{}")))
 
 
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born deaf to Ctrl-C
-    listings = read_catalog(Path(sys.argv[1]), Columns(text=("text",)))
-    extract(listings, [SlowLetters(float(sys.argv[4]))], Path(sys.argv[2]), part_rows=int(sys.argv[3]))
+def pixels() -> Pixels:
+    """The same."""
+    return Pixels(**json.loads(os.environ.get(TOLD, "{}")))

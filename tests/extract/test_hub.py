@@ -24,6 +24,7 @@ from PIL import Image
 
 from catalogs import listings
 from headstart.catalog import Columns
+from headstart.embeddings.upkeep import verify
 from headstart.errors import EncoderError
 from headstart.extract.encoder import Encoder
 from headstart.extract.images import decode
@@ -93,7 +94,7 @@ def test_every_kind_of_module_goes_the_whole_way(made: Made, cache: Path, source
     names = (*handles, "inception-v3", DEFAULT_TEXT, DEFAULT_IMAGE)
     read = read_once(replace(source, encoders=names))
     assert [each.encoded for each in read.extractions] == [ROWS] * len(names)
-    assert all(store.verify() == [] for store in read.stores)
+    assert all(verify(store) == [] for store in read.stores)
     vectors = read.features.vectors
     assert vectors["inception-v3"].shape == (ROWS, 2048) and len(np.unique(vectors["inception-v3"], axis=0)) == ROWS
 
@@ -396,4 +397,4 @@ def test_a_photo_encoder_says_what_photo_it_cannot_read(made: Made, source: Sour
     (source.path.parent / "photos" / "2.jpg").write_bytes(b"no photo")
     read: Encoder = encoder(f"hub:{made(kinds.image)}#range=0..1")
     [report] = read_once(source, [read]).extractions
-    assert report.encoded == ROWS - 1 and report.failures == [("s2", "not an image that Pillow knows")]
+    assert report.encoded == ROWS - 1 and report.failures == [("s2", "not an image of a known format")]

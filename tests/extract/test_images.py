@@ -69,6 +69,24 @@ def test_exif_turns_the_photo_upright(orientation: int, upright: list[list[int]]
     assert corners(decode(file(quarters(), "JPEG", exif=exif, quality=95), 32)) == upright
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_exif_counts_once_in_every_format(kind: str) -> None:
+    exif = Image.Exif()
+    for orientation, seen in (
+        (1, [RED, GREEN, BLUE, WHITE]),
+        (3, [WHITE, BLUE, GREEN, RED]),
+        (6, [BLUE, RED, WHITE, GREEN]),
+    ):
+        exif[0x0112] = orientation
+        assert corners(decode(file(quarters(), kind, exif=exif), 32)) == seen
+
+
+def test_damaged_exif_costs_no_photo() -> None:
+    for kind in ("JPEG", "PNG", "WEBP"):
+        data = file(quarters(), kind, exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+        assert corners(decode(data, 32)) == [RED, GREEN, BLUE, WHITE]
+
+
 def test_a_large_jpeg_is_close_to_its_full_decoding() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (9, 13, 3), np.uint8)
     photo = Image.fromarray(noise).resize((1300, 900), Image.Resampling.BICUBIC)
@@ -114,6 +132,15 @@ def test_floating_point_pixels() -> None:
     ramp = np.tile(np.linspace(-1, 1, 64, dtype=np.float32), (64, 1))
     row = decode(file(Image.fromarray(ramp), "TIFF"), 64)[32, :, 0]
     assert row[0] <= 2 and row[-1] >= 253 and abs(int(row[32]) - 129) < 4
+    ramp[7, 9] = np.nan
+    with pytest.raises(ItemError, match="pixels that are no numbers"):
+        decode(file(Image.fromarray(ramp), "TIFF"), 64)
+
+
+def test_deep_pixels_of_several_bands_of_rows() -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (1100, 1000), np.uint16)  # a band has 2^20 pixels
+    exact = Image.fromarray((deep.astype(np.float32) * (255 / 65535)).round().astype(np.uint8))
+    assert (decode(file(Image.fromarray(deep)), 64) == decode(file(exact), 64)).all()
 
 
 def test_of_an_animation_the_first_picture_counts() -> None:
@@ -132,9 +159,10 @@ def test_one_pixel() -> None:
     ("data", "reason"),
     [
         (b"", r"photo is empty \(0 bytes\)"),
-        (b"<html>404 Not Found</html>", "not an image that Pillow knows"),
+        (b"<html>404 Not Found</html>", "not an image of a known format"),
         (b"\xff\xd8\xff", "photo is truncated|not an image|damaged"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image that Pillow knows"),
+        (file(Image.new("L", (9, 9)), "GIF")[:9], r"photo is damaged or of a rare kind \(its GIF header"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image of a known format"),
     ],
 )
 def test_what_is_no_photo(data: bytes, reason: str) -> None:
@@ -146,8 +174,10 @@ def test_what_is_no_photo(data: bytes, reason: str) -> None:
 def test_truncated(kind: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8))
     data = file(noise, kind)
-    with pytest.raises(ItemError, match="photo is truncated"):
+    with pytest.raises(ItemError, match="photo is truncated") as refused:
         decode(data[: len(data) // 2], 32)
+    assert refused.value.kind == "damaged"
+    assert refused.value.__context__ is None, "Pillow's error would keep the photo in memory"
 
 
 def huge_png(width: int, height: int) -> bytes:
@@ -180,8 +210,9 @@ def huge_jpeg(width: int, height: int, progressive: bool = False) -> bytes:
 def test_too_many_pixels_are_refused_without_a_warning(data: bytes, reason: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ItemError, match=reason):
+        with pytest.raises(ItemError, match=reason) as refused:
             decode(data, 1_000)
+    assert refused.value.kind == "too large"
 
 
 def test_a_baseline_jpeg_beyond_pillows_own_limit() -> None:

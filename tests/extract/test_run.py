@@ -16,9 +16,10 @@ from PIL import Image
 from small_encoders import Letters, Pixels
 
 from headstart.catalog import Columns, read_catalog
+from headstart.embeddings.key import PHOTO_NOTE
 from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import EncoderError, HeadstartError, ItemError
-from headstart.extract.run import PHOTO_NOTE, extract, open_store
+from headstart.extract.run import extract, open_store
 
 
 def paint(path: Path, grey: int) -> Path:
@@ -59,16 +60,22 @@ def test_every_listing_is_read_once(tmp_path: Path, rows: list[Row]) -> None:
             assert set(features.vectors["pixels"][n]) == {20 * (1 if n == 2 else n)}
 
 
+def written(root: Path) -> dict[Path, int]:
+    """When each file was written, but for notes of what the catalogue and its photos are now."""
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != PHOTO_NOTE)
+    return {path: path.stat().st_mtime_ns for path in files if path.parent.name != "listings"}
+
+
 def test_nothing_new_nothing_encoded_and_nothing_written(tmp_path: Path, rows: list[Row]) -> None:
     catalog, root = write_catalog(tmp_path, rows), tmp_path / "store"
     reports(catalog, [Letters(), Pixels()], root)
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != PHOTO_NOTE}
+    before = written(root)
     again = [Letters(), Pixels()]
     text, image = reports(catalog, again, root)
     assert (text.encoded, text.distinct, text.listings, text.seconds) == (0, 10, 11, 0.0)
     assert (image.encoded, image.distinct, image.listings, image.seconds) == (0, 10, 11, 0.0)
     assert [each.read for each in again] == [[], []]
-    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.name != PHOTO_NOTE} == before
+    assert written(root) == before
 
 
 def test_only_what_changed_is_encoded(tmp_path: Path, rows: list[Row]) -> None:
@@ -105,6 +112,9 @@ def test_the_order_of_the_listings_and_the_size_of_the_parts_do_not_matter(tmp_p
     reports(write_catalog(tmp_path, rows), encoders, one)
     catalog = write_catalog(tmp_path, shuffled)
     reports(catalog, [Letters(), Pixels()], other, part_rows=1)
+    again = [Letters(), Pixels()]
+    assert [report.encoded for report in reports(catalog, again, one)] == [0, 0], "another order is nothing new"
+    assert [each.read for each in again] == [[], []]
     a, b = read(catalog, one, encoders), read(catalog, other, encoders)
     assert a.ids == b.ids == tuple(row[0] for row in shuffled)
     for name in ("letters", "pixels"):
@@ -126,20 +136,28 @@ def test_unreadable_photos_are_counted_with_their_reason_and_the_listings_stay(t
     expected = [
         ("id 4", "photo is empty (0 bytes)"),
         ("id 5", "photo is truncated"),
-        ("id 6", "not an image that Pillow knows"),
+        ("id 6", "not an image of a known format"),
     ]
-    for run in range(2):
+    for run, retry_failed in enumerate((False, False, True)):
         pixels = Pixels()
-        [image] = reports(catalog, [pixels], root)
+        [image] = reports(catalog, [pixels], root, retry_failed=retry_failed)
         assert image.failures == expected
-        assert (image.listings, image.distinct) == (10, 9)
-        assert image.encoded == len(pixels.read) == (6 if run == 0 else 0), "what failed is tried again, no more"
+        assert (image.listings, image.distinct, image.lost) == (10, 9, 3)
+        assert image.encoded == len(pixels.read) == (6 if run == 0 else 0)
+        assert image.passed_over == (3 if run == 1 else 0), "what failed is tried again only when asked for"
+    failures = open_store(root, Pixels()).failures().values()
+    assert {(each.listing, each.kind, each.attempts) for each in failures} == {
+        (f"id {n}", "damaged", 2) for n in (4, 5, 6)
+    }
     features = read(catalog, root, [Pixels()])
     assert np.flatnonzero(~features.present["pixels"]).tolist() == [4, 5, 6, 8, 9]
     assert not features.vectors["pixels"][4:7].any()
     paint(tmp_path / "5.png", 3)
     [image] = reports(catalog, [Pixels()], root)
     assert (image.encoded, len(image.failures)) == (1, 2)
+    (tmp_path / "4.png").unlink()
+    [image] = reports(catalog, [Pixels()], root)
+    assert (image.encoded, len(image.failures), image.lost) == (0, 1, 1)
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that no one can read, not even root")
@@ -147,7 +165,7 @@ def test_a_photo_that_cannot_be_opened_is_counted_too(tmp_path: Path, rows: list
     (tmp_path / "4.png").unlink()
     (tmp_path / "4.png").symlink_to("/proc/self/mem")  # reading its first page is an input/output error
     [image] = reports(write_catalog(tmp_path, rows), [Pixels()], tmp_path / "store")
-    assert image.failures == [("id 4", "photo cannot be opened")]
+    assert image.failures == [("id 4", "photo cannot be read (Input/output error)")]
     assert (image.listings, image.distinct, image.encoded) == (11, 10, 9)
 
 
@@ -214,7 +232,8 @@ from headstart.extract.registry import encoder
 from headstart.extract.run import extract
 from headstart.sample.draw import COLUMNS
 catalog = read_catalog(Path(sys.argv[1]), Columns(COLUMNS.id, COLUMNS.texts, COLUMNS.photo), Path(sys.argv[2]))
-reports, stores = extract(catalog, [encoder("use-multilingual-v3"), encoder("efficientnet-lite0")], Path(sys.argv[3]))
+encoders = [encoder("use-multilingual-v3"), encoder("efficientnet-lite0")]
+reports, stores, listings = extract(catalog, encoders, Path(sys.argv[3]))
 heavy = {"tensorflow", "keras", "sklearn", "scipy", "sentencepiece", "rich", "matplotlib"} & set(sys.modules)
 print([report.encoded for report in reports], [report.distinct for report in reports], sorted(heavy))
 """

@@ -16,11 +16,10 @@ import pytest
 from PIL import Image
 
 from headstart.catalog import Columns, read_catalog
-from headstart.embeddings.features import read_features
-from headstart.embeddings.key import PhotoKeys
+from headstart.embeddings.features import open_features
 from headstart.errors import HeadstartError, ItemError
 from headstart.extract.encoder import Encoder
-from headstart.extract.run import PHOTO_NOTE, extract
+from headstart.extract.run import extract
 from headstart.reports.benchmark import Settings, benchmark
 from headstart.reports.result import BenchmarkResult
 
@@ -153,8 +152,8 @@ def judge(
     catalog = read_catalog(path, columns)
     encoders: list[Encoder] = [*([Words()] if text else []), *([Pixels()] if image else []), *also]
     store = path.parent / "store"
-    extractions, stores = extract(catalog, encoders, store)
-    features = read_features(catalog, stores, PhotoKeys(store / PHOTO_NOTE))
+    extractions, stores, listed = extract(catalog, encoders, store)
+    features = open_features(listed, stores)
     return benchmark(catalog, features, extractions, stores, settings, title="Drawn", command="judge", drawn=True)
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from headstart.catalog import Columns, read_catalog
-from headstart.embeddings.features import read_features
-from headstart.embeddings.key import PhotoKeys
+from headstart.embeddings.features import open_features
 from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
-from headstart.extract.run import PHOTO_NOTE, Extraction, extract
+from headstart.extract.run import Extraction, extract
 from headstart.reports.benchmark import Settings, benchmark
 from headstart.reports.result import BenchmarkResult
 
@@ -36,9 +35,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchmarkResult, l
     store = tmp_path_factory.mktemp("flipkart")
     catalog = read_catalog(DATA / "flipkart_com-ecommerce_sample.csv", COLUMNS, DATA / "images")
     encoders = [encoder(DEFAULT_TEXT), encoder(DEFAULT_IMAGE)]
-    first, stores = extract(catalog, encoders, store)
-    second, _ = extract(catalog, encoders, store)
-    features = read_features(catalog, stores, PhotoKeys(store / PHOTO_NOTE))
+    first, _, _ = extract(catalog, encoders, store)
+    second, stores, listings = extract(catalog, encoders, store)
+    features = open_features(listings, stores)
     result = benchmark(catalog, features, first, stores, Settings(), title="Flipkart", command="test")
     return result, first, second
 
