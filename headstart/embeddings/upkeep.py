@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from headstart.embeddings.part import (
 )
 from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import DamageError, StoreError
+from headstart.runtime import cores
 
 PLAN_ENDING = ".plan.arrow"
 Chosen = tuple[Part, np.ndarray]
@@ -53,9 +56,10 @@ def verify(store: EmbeddingStore, advance: Callable[[int], None] = lambda parts:
         advance: called with the number of parts just read.
     """
     found = []
-    for path in store.receipt_paths():
-        found += _problems(store, path, touched_only=False)
-        advance(1)
+    with ThreadPoolExecutor(cores()) as threads:
+        for problems in threads.map(partial(_problems, store, touched_only=False), store.receipt_paths()):
+            found += problems
+            advance(1)
     return found + [Problem(what) for what in drop_damaged(store.folder, dry_run=True)]
 
 
