@@ -128,6 +128,7 @@ def store_verify(
 
     Damaged parts are taken out of use, their sound vectors kept; the next extract encodes the others again.
     """
+    from headstart.embeddings.listings import damaged_listings
     from headstart.embeddings.store import EmbeddingStore, store_folders
     from headstart.embeddings.upkeep import mend, verify
     from headstart.errors import StoreError
@@ -151,6 +152,9 @@ def store_verify(
             typer.echo(f"  {problem.what}")
         if found and not dry_run:
             lost += mend(kept)[1]
+    if listings := damaged_listings(store):
+        count += len(listings)
+        typer.echo("\n".join(["listings:", *(f"  {problem}" for problem in listings)]))
     if count:
         cure = "run it without --dry-run" if dry_run else f"{lost:,} vectors taken out of use"
         raise HeadstartError(f"problems in {store}: {count}; {cure}, then extract again")
@@ -167,13 +171,16 @@ def store_compact(
     from headstart.embeddings.listings import used_keys
     from headstart.embeddings.store import stores
     from headstart.embeddings.upkeep import compact
+    from headstart.progress import progress
 
     found = list(stores(store))
     _need_some(found, store)
     rows = []
     for kept in found:
         parts, size = len(kept.receipts), kept.bytes()
-        before, after = compact(kept, used_keys(store, kept.modality) if drop_unused else None)
+        used = used_keys(store, kept.modality) if drop_unused else None
+        with progress(f"{kept.name}: compacting", parts) as advance:
+            before, after = compact(kept, used, advance=advance)
         changes = (f"{before:,} → {after:,}", f"{parts} → {len(kept.receipts)}")
         rows.append((kept.name, *changes, f"{size / 1e6:.1f} → {kept.bytes() / 1e6:.1f}"))
     table(("Encoder", "Vectors", "Parts", "MB"), rows)

@@ -51,6 +51,16 @@ def test_a_flipped_bit_is_found_taken_out_and_encoded_again(shop: Path) -> None:
     assert "nothing new" in extract(shop, "--encoder", "lexical-hash")
 
 
+def test_damaged_listings_are_found_and_written_anew(shop: Path) -> None:
+    [path] = (shop / "store" / "listings").iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    done = headstart("store", "verify", cwd=shop)
+    assert path.name in done.stdout
+    refused(done, "problems in store: 1", "extract again")
+    assert "nothing new" in extract(shop, "--encoder", "lexical-hash")
+    assert headstart("store", "verify", cwd=shop).returncode == 0
+
+
 def test_extraction_itself_mends_what_was_changed_on_disk(shop: Path) -> None:
     [keys] = store_of(shop).glob("*.keys.npy")
     keys.write_bytes(keys.read_bytes()[:-24])

@@ -167,6 +167,17 @@ class Column(Sequence[str | None]):
         return Column(pa.chunked_array(self._values.take(pa.array(rows))))
 
 
+def damaged_listings(root: Path) -> list[str]:
+    """What is wrong with the listings of any catalogue, a line each; its next extraction writes them anew."""
+    problems = []
+    for path in sorted((root / FOLDER).glob("*.arrow")):
+        try:
+            Listings(path)
+        except StoreError as error:
+            problems.append(str(error))
+    return problems
+
+
 def used_keys(root: Path, modality: str) -> KeyMap:
     """Keys of one modality that some catalogue needs, as last read.
 

@@ -183,12 +183,18 @@ def _sweep(store: EmbeddingStore) -> None:
             (store.folder / name).unlink(missing_ok=True)
 
 
-def compact(store: EmbeddingStore, used: KeyMap | None = None, most_rows: int = MOST_ROWS) -> tuple[int, int]:
+def compact(
+    store: EmbeddingStore,
+    used: KeyMap | None = None,
+    most_rows: int = MOST_ROWS,
+    advance: Callable[[int], None] = lambda parts: None,
+) -> tuple[int, int]:
     """Merge small parts into large ones, and keep each vector once.
 
     Args:
         used: keys; vectors of other contents are dropped. None keeps all.
         most_rows: vectors a part.
+        advance: called with the number of parts just dealt with.
 
     Returns:
         Vectors before and after.
@@ -206,6 +212,7 @@ def compact(store: EmbeddingStore, used: KeyMap | None = None, most_rows: int = 
             part, keep = group[0]
             if len(group) > 1 or not keep.all() or part.receipt.format == 1:
                 _merge(store, group, failures)
+            advance(len(group))
         store.refresh()
         store.settle()
         store.refresh()
