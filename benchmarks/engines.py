@@ -3,11 +3,11 @@
     python benchmarks/engines.py [--rows N | --flipkart FOLDER] [--workers 2] [--backends loky dask ray]
 
 The listings are N drawn texts through `lexical-hash`, or the real photographs and descriptions, through
-`efficientnet-lite0` as well. Each backend extracts them with one worker and with several, into fresh stores that are
-compared with those of a single process: the keys must be the same, the vectors as good as the same. Then one of its
-workers is killed (SIGKILL) in the middle: printed is what was encoded in all, which a worker notes at each batch. The
-seconds include the start of the workers, of the cluster and of TensorFlow in each; encoding alone is what the receipts
-say, added up, so that two workers that share the cores add up to more.
+`efficientnet-lite0` as well. Each backend extracts them with several workers, into a fresh store that is compared
+with that of this process, which is the one worker to be faster than: the keys must be the same, the vectors as good
+as the same. Then one of its workers is killed (SIGKILL) in the middle: printed is what was encoded in all, which a
+worker notes at each batch. The seconds include the start of the workers, of the cluster and of TensorFlow in each;
+encoding alone is what the receipts say, added up, so that two workers that share the cores add up to more.
 """
 
 from __future__ import annotations
@@ -111,23 +111,20 @@ def compare(catalog: Catalog, folder: Path, backends: Sequence[str], count: int,
 
     run("warm", None)  # loads TensorFlow, so that the single process starts as the others' workers do not
     alone = run("alone", None)
-    titles = f"{'seconds':>8} {'of 1 worker':>12} {'encoding':>9} {'keys':>9} {'largest gap':>12} {'encoded':>9}"
+    titles = f"{'seconds':>8} {'of 1 process':>12} {'encoding':>9} {'keys':>9} {'largest gap':>12} {'encoded':>9}"
     print(f"{'':24} {titles}")
     show("this process, started", alone, alone)
     for backend in backends:
-        one = run(f"{backend}-1", Workers(1, backend))
-        many = run(f"{backend}-{count}", Workers(count, backend))
-        show(f"{backend}, 1 worker", one, alone)
-        show(f"{backend}, {count} workers", many, alone, one)
+        show(f"{backend}, {count} workers", run(f"{backend}-{count}", Workers(count, backend)), alone)
         killed = run(f"{backend}-killed", Workers(count, backend), killing=True)
         show(f"{backend}, one killed", killed, alone)
         print(f"    {killed.said}")
 
 
-def show(name: str, outcome: Outcome, alone: Outcome, one: Outcome | None = None) -> None:
+def show(name: str, outcome: Outcome, alone: Outcome) -> None:
     """Print a line."""
     same, largest = differences(outcome.stores, alone.stores)
-    speedup = f"{one.seconds / outcome.seconds:.2f} ×" if one else ""
+    speedup = f"{alone.seconds / outcome.seconds:.2f} ×"
     encoding = sum(receipt.info["seconds"] for store in outcome.stores for receipt in store.receipts)
     print(
         f"{name:24} {outcome.seconds:8.1f} {speedup:>12} {encoding:9.1f} {same:>9} "

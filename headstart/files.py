@@ -69,10 +69,10 @@ def file_digest(path: Path) -> str:
 
 
 @contextmanager
-def locked(path: Path, exclusive: bool = False) -> Iterator[bool]:
+def locked(path: Path, exclusive: bool = False, wait: bool = False) -> Iterator[bool]:
     """Hold a lock that is free again when this process ends, however it ends.
 
-    A shared lock is waited for; an exclusive one is tried once.
+    A shared lock is waited for; an exclusive one is tried once, unless told to `wait`.
 
     Yields:
         Whether it is held. It is not where others hold it, or where the file system has no locks.
@@ -86,7 +86,7 @@ def locked(path: Path, exclusive: bool = False) -> Iterator[bool]:
         return
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB if exclusive else fcntl.LOCK_SH)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB) if exclusive else fcntl.LOCK_SH)
         except OSError:
             yield False
         else:

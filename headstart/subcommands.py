@@ -3,6 +3,8 @@
 import json
 import shlex
 from collections.abc import Collection, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,7 +153,10 @@ def store_verify(
         for problem in found:
             typer.echo(f"  {problem.what}")
         if found and not dry_run:
-            lost += mend(kept)[1]
+            try:
+                lost += mend(kept)[1]
+            except StoreError as error:  # the others are still to be checked
+                typer.echo(f"  {error}")
     if listings := damaged_listings(store):
         count += len(listings)
         typer.echo("\n".join(["listings:", *(f"  {problem}" for problem in listings)]))
@@ -178,7 +183,7 @@ def store_compact(
     rows = []
     for kept in found:
         parts, size = len(kept.receipts), kept.bytes()
-        used = used_keys(store, kept.modality) if drop_unused else None
+        used = partial(used_keys, store, kept.modality) if drop_unused else None
         with progress(f"{kept.name}: compacting", parts) as advance:
             before, after = compact(kept, used, advance=advance)
         changes = (f"{before:,} → {after:,}", f"{parts} → {len(kept.receipts)}")
@@ -191,10 +196,16 @@ def store_failures(store: Store = Path("store"), as_json: Json = False) -> None:
     """What could not be encoded of the catalogues as last extracted, why, and how often it was tried."""
     from headstart.embeddings.listings import used_keys
     from headstart.embeddings.store import stores
+    from headstart.errors import StoreError
 
     kept = list(stores(store))
     _need_some(kept, store)
-    found = [(each, it) for each in kept for it in each.failures(used_keys(store, each.modality)).values()]
+    found = []
+    for each in kept:
+        used = None
+        with suppress(StoreError):  # else all are told, also of contents that no catalogue holds any more
+            used = used_keys(store, each.modality)
+        found += [(each, failure) for failure in each.failures(used).values()]
     if as_json:
         typer.echo(json.dumps([{"encoder": each.name, **vars(failure)} for each, failure in found], indent=2))
     elif not found:

@@ -166,16 +166,17 @@ def _notes(store: Path) -> dict[str, dict[str, Any]]:
 
 
 def _remember(source: Source) -> None:
-    notes, key = _notes(source.store), str(source.path.resolve())
-    note = source.options()
+    key, note = str(source.path.resolve()), source.options()
     if source.images:
         note["images"] = str(source.images.resolve())
-    if notes.get(key) == note:
+    if _notes(source.store).get(key) == note:
         return
     try:
         source.store.mkdir(parents=True, exist_ok=True)
-        with locked(source.store / LOCK):
-            write_text_atomically(source.store / COLUMNS_NOTE, json.dumps({**notes, key: note}, indent=1))
+        path = source.store / COLUMNS_NOTE
+        # One at a time, so that no note of another command is lost; and nobody sweeps while it is half written.
+        with locked(path.with_suffix(".lock"), exclusive=True, wait=True), locked(source.store / LOCK):
+            write_text_atomically(path, json.dumps({**_notes(source.store), key: note}, indent=1))
     except OSError as error:
         raise StoreError(f"{source.store} cannot be written ({error.strerror}): choose another --store") from None
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from headstart.errors import DamageError, StoreError
+from headstart.errors import DamageError, StoreError, one_line
 from headstart.files import write_atomically
 
 HEADER_BYTES = 128
 REMEDY = "'headstart store verify' takes it out of use, then extract again"
-UNREADABLE = "try again, and if that does not help delete it, then run 'headstart store verify'"
+UNREADABLE = "try again, or bring its disk back"
 
 
 def write_array(path: Path, array: np.ndarray) -> str:
@@ -47,16 +49,23 @@ def map_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     header = _header(shape, dtype)
     size = len(header) + int(np.prod(shape)) * np.dtype(dtype).itemsize
     try:
-        with path.open("rb") as file:
-            if path.stat().st_size != size or file.read(len(header)) != header:
-                raise DamageError(f"{path} is damaged, it does not hold {np.dtype(dtype)} {shape}: {REMEDY}")
-            if size == len(header):
-                return np.empty(shape, dtype)
-            return np.memmap(file, dtype, "r", len(header), shape)
+        # Arrow's map, unlike Python's, keeps no file open: a store may have more parts than a process may have files.
+        whole = pa.py_buffer(b"")
+        there = path.stat()
+        if there.st_size == size or not stat.S_ISREG(there.st_mode):
+            with pa.memory_map(str(path)) as file:
+                whole = file.read_buffer()
+        if len(whole) != size or whole.slice(0, len(header)) != pa.py_buffer(header):
+            raise DamageError(f"{path} is damaged, it does not hold {np.dtype(dtype)} {shape}: {REMEDY}")
+        return (
+            np.frombuffer(whole, dtype, offset=len(header)).reshape(shape)
+            if size > len(header)
+            else np.empty(shape, dtype)
+        )
     except FileNotFoundError:
         raise DamageError(f"{path} is missing: {REMEDY}") from None
     except OSError as error:
-        raise StoreError(f"{path} cannot be read ({error.strerror}): {UNREADABLE}") from None
+        raise StoreError(f"{path} cannot be read ({error.strerror or one_line(error)}): {UNREADABLE}") from None
 
 
 @cache

@@ -109,13 +109,13 @@ class _Kept:
         self._store, self._listings = store, listings
 
     @cached_property
-    def _keys(self) -> np.ndarray:
-        return self._listings.keys(self._store.modality)[0]
+    def _keys(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._listings.keys(self._store.modality)
 
     @cached_property
     def _rows(self) -> np.ndarray:
         """The store's row of each listing, −1 where there is no vector of it."""
-        keys, there = self._listings.keys(self._store.modality)
+        keys, there = self._keys
         rows = np.full(len(there), -1, np.int64)
         for start in range(0, len(there), BATCH):
             chosen = start + np.flatnonzero(there[start : start + BATCH])
@@ -133,7 +133,7 @@ class _Kept:
             here = listed[start : start + BATCH]
             there = self._rows[here] >= 0
             here = here[there]
-            out[start + np.flatnonzero(there)] = self._store.read(self._rows[here], self._keys[:, here])
+            out[start + np.flatnonzero(there)] = self._store.read(self._rows[here], self._keys[0][:, here])
         return out
 
 

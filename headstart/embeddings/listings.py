@@ -44,8 +44,15 @@ class ListingsWriter:
     listings: Listings
     """What was written, once that has ended."""
 
-    def __init__(self, root: Path, catalog: Path) -> None:
-        self._path, self._catalog = listings_path(root, catalog), catalog
+    def __init__(self, root: Path, catalog: Path, unread: Sequence[str] = ()) -> None:
+        """Start.
+
+        Args:
+            root: folder of the stores.
+            catalog: whose listings they are.
+            unread: modalities that the catalogue has and that are not looked at this time.
+        """
+        self._path, self._catalog, self._unread = listings_path(root, catalog), catalog, unread
 
     def __enter__(self) -> Self:
         self._lasting = True
@@ -57,7 +64,7 @@ class ListingsWriter:
                 raise
             # A store that others may only read still serves them.
             self._lasting, self._aside = False, Aside(Path(tempfile.gettempdir(), self._path.name))
-        about = {"format": str(FORMAT), "catalog": str(self._catalog.resolve())}
+        about = {"format": str(FORMAT), "catalog": str(self._catalog.resolve()), "unread": " ".join(self._unread)}
         self._writer = pa.ipc.new_file(self._aside.file, _SCHEMA.with_metadata(about))
         return self
 
@@ -105,7 +112,7 @@ class Listings:
             raise StoreError(
                 f"{path} is of store format {about['format']}, this headstart reads up to {FORMAT}: upgrade it"
             )
-        self.catalog = Path(about["catalog"])
+        self.catalog, self.unread = Path(about["catalog"]), about["unread"].split()
 
     def __len__(self) -> int:
         """How many there are."""
@@ -127,9 +134,15 @@ class Listings:
         Returns:
             Halves, uint64 of shape ``(2, n)``, 0 where a listing has none, and which have one, bool of shape ``(n,)``.
         """
-        chunks = [key_array(chunk) for chunk in self._table[modality].chunks]
-        there = [np.empty(0, bool), *(there for _, there in chunks)]
-        return np.concatenate([np.empty((2, 0), np.uint64), *(k for k, _ in chunks)], axis=1), np.concatenate(there)
+        chunks = [np.empty((2, 0), np.uint64)], [np.empty(0, bool)]
+        for keys, there in self.batches(modality):
+            chunks[0].append(keys)
+            chunks[1].append(there)
+        return np.concatenate(chunks[0], axis=1), np.concatenate(chunks[1])
+
+    def batches(self, modality: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same, some thousands of listings at a time."""
+        yield from map(key_array, self._table[modality].chunks)
 
 
 def key_array(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -182,13 +195,20 @@ def used_keys(root: Path, modality: str) -> KeyMap:
     """Keys of one modality that some catalogue needs, as last read.
 
     Raises:
-        StoreError: the listings of a catalogue are damaged, or there are none at all, so nobody knows.
+        StoreError: nobody knows: the listings of a catalogue are damaged, it has more than was read the last time, or
+            there are none at all.
     """
     used = KeyMap(folder=root)
     paths = sorted((root / FOLDER).glob("*.arrow"))
     if not paths:
         raise StoreError(f"{root / FOLDER} holds no catalogue's listings: run 'headstart extract' first")
     for path in paths:
-        keys, there = Listings(path).keys(modality)
-        used.add_new(keys[:, there])
+        listings = Listings(path)
+        if modality in listings.unread:
+            raise StoreError(
+                f"{listings.catalog} was last read without an encoder of its {modality}s, and nobody knows which are "
+                "unused: 'headstart extract' it with all its encoders first"
+            )
+        for keys, there in listings.batches(modality):
+            used.add_new(keys[:, there])
     return used

@@ -209,7 +209,7 @@ def read_receipt(path: Path) -> Receipt:
     except TypeError:
         raise StoreError(f"{path} is not the receipt of a part: move it out of the store") from None
     if receipt.id != path.stem:
-        raise DamageError(f"{path} is the receipt of part {receipt.id}: give the file its name back, or delete it")
+        raise StoreError(f"{path} is the receipt of part {receipt.id}: give the file its name back, or delete it")
     return receipt
 
 

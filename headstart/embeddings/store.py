@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from headstart.embeddings.generations import ENDING, Generation, in_memory, read_generations, settle
+from headstart.embeddings.generations import Generation, in_memory, read_generations, settle
 from headstart.embeddings.index import KeyMap, halves
 from headstart.embeddings.part import (
     FORMAT,
@@ -28,6 +29,9 @@ from headstart.errors import DamageError, StoreError
 from headstart.files import locked
 
 HEADER = "encoder.json"
+_PART = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{8})+")
+_LOOKS = 20
+"""Times that a folder is listed again because something came; with many writers something always does."""
 MOST_LETTERS = 60
 """Of an encoder's name in that of its folder, which the fingerprint tells apart; file systems take 255 bytes."""
 
@@ -104,12 +108,13 @@ class EmbeddingStore:
             DamageError: one of them is damaged.
             StoreError: one is of a newer format, or of another encoder.
         """
-        while (parts := self._look()) is None:
-            pass  # another process appends or compacts just now
+        looks = 0
+        while (parts := self._look(strict=looks < _LOOKS)) is None:
+            looks += 1  # another process appends or compacts just now
         self._opened = {part.receipt.id: part for part in parts}
         return parts
 
-    def _look(self) -> tuple[Part, ...] | None:
+    def _look(self, strict: bool) -> tuple[Part, ...] | None:
         paths = self.receipt_paths()
         for path in paths:
             try:
@@ -120,7 +125,7 @@ class EmbeddingStore:
                     raise
                 return None
         # Listing a folder takes a while: a merged part may come too late for it, and what it replaces go too early.
-        if paths != self.receipt_paths():
+        if strict and paths != self.receipt_paths():
             return None
         return tuple(self._opened[path.stem] for path in paths)
 
@@ -272,7 +277,7 @@ class EmbeddingStore:
     def receipt_paths(self) -> list[Path]:
         """The receipts' files, oldest first."""
         paths = self.folder.glob("*.json")
-        return sorted(path for path in paths if path.name != HEADER and not path.name.endswith(ENDING))
+        return sorted(path for path in paths if _PART.fullmatch(path.stem))
 
 
 def _readable(header: Path) -> bool:

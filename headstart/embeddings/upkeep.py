@@ -37,6 +37,7 @@ from headstart.runtime import cores
 PLAN_ENDING = ".plan.arrow"
 Chosen = tuple[Part, np.ndarray]
 """A part, and which of its rows are to stay."""
+_OURS = re.compile(r"[0-9a-f]{16}-")
 _LEFT_OVER = re.compile(rf"\..*\.tmp|.*{re.escape(PLAN_ENDING)}")
 
 
@@ -84,8 +85,9 @@ def mend(store: EmbeddingStore, touched_only: bool = False) -> tuple[list[Proble
                 found += problems
                 if problems[0].part:
                     lost += _salvage(store, path)
+        if all(problem.part for problem in found):  # else a file may still belong to something
+            _sweep(store)
         found += [Problem(what) for what in drop_damaged(store.folder)]
-        _sweep(store)
     store.refresh()
     return found, lost
 
@@ -179,20 +181,20 @@ def _sweep(store: EmbeddingStore) -> None:
     for name in there:
         ending = ".index" if ".index." in name else ""
         receipt = f"{name.split('.')[0]}{ending}.json"
-        if _LEFT_OVER.fullmatch(name) or (name.endswith(".npy") and receipt not in there):
+        if _LEFT_OVER.fullmatch(name) or (_OURS.match(name) and name.endswith(".npy") and receipt not in there):
             (store.folder / name).unlink(missing_ok=True)
 
 
 def compact(
     store: EmbeddingStore,
-    used: KeyMap | None = None,
+    used: Callable[[], KeyMap] | None = None,
     most_rows: int = MOST_ROWS,
     advance: Callable[[int], None] = lambda parts: None,
 ) -> tuple[int, int]:
     """Merge small parts into large ones, and keep each vector once.
 
     Args:
-        used: keys; vectors of other contents are dropped. None keeps all.
+        used: gives keys, once nobody else writes; vectors of other contents are dropped. None keeps all.
         most_rows: vectors a part.
         advance: called with the number of parts just dealt with.
 
@@ -207,8 +209,9 @@ def compact(
         _sweep(store)
         store.refresh()
         before = len(store)
-        failures = store.failures(used)
-        for group in _groups(_choose(store, used), most_rows):
+        wanted = used() if used else None
+        failures = store.failures(wanted)
+        for group in _groups(_choose(store, wanted), most_rows):
             part, keep = group[0]
             if len(group) > 1 or not keep.all() or part.receipt.format == 1:
                 _merge(store, group, failures)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headstart.errors import EncoderError, one_line
-from headstart.extract.work import follow
+from headstart.extract.work import WorkerStopped, follow
 from headstart.runtime import cores
 
 BACKENDS = ("loky", "threading", "dask", "ray")
@@ -70,14 +70,14 @@ def running(workers: Workers) -> AbstractContextManager[Running]:
 
 @contextmanager
 def _other(workers: Workers) -> Iterator[Running]:
-    yield {"backend": workers.backend, "n_jobs": workers.count}, (BrokenExecutor,)
+    yield {"backend": workers.backend, "n_jobs": workers.count}, (BrokenExecutor, WorkerStopped)
 
 
 @contextmanager
 def _loky(workers: Workers) -> Iterator[Running]:
     # A worker whose parent was killed would wait five minutes for a task, with the network in its memory.
     start = {"initializer": follow, "initargs": (os.getpid(),)}
-    yield {"backend": "loky", "n_jobs": workers.count, **start}, (BrokenExecutor,)
+    yield {"backend": "loky", "n_jobs": workers.count, **start}, (BrokenExecutor, WorkerStopped)
 
 
 @contextmanager
@@ -88,7 +88,8 @@ def _dask(workers: Workers) -> Iterator[Running]:
         where = {"address": workers.scheduler} if workers.scheduler else own
         client = distributed.Client(**where, set_as_default=False)
     with client:
-        yield {"backend": "dask", "client": client, "n_jobs": -1}, (distributed.KilledWorker,)
+        _need_two(workers, sum(client.ncores().values()))
+        yield {"backend": "dask", "client": client, "n_jobs": -1}, (distributed.KilledWorker, WorkerStopped)
 
 
 @contextmanager
@@ -105,13 +106,23 @@ def _ray(workers: Workers) -> Iterator[Running]:
         )
     try:
         register.register_ray()
-        yield {"backend": "ray", "n_jobs": -1 if workers.scheduler else workers.count}, (ray.exceptions.RayError,)
+        slots = int(ray.cluster_resources().get("CPU", 0)) if workers.scheduler else workers.count
+        _need_two(workers, slots)
+        yield {"backend": "ray", "n_jobs": slots}, (ray.exceptions.RayError, WorkerStopped)
     finally:
         results = _extra("ray.util.multiprocessing.pool", "ray").ResultThread
         for thread in threading.enumerate():  # one that still waits for its task would start Ray anew by itself
             if isinstance(thread, results):
                 thread.join(_PATIENCE)
         ray.shutdown()
+
+
+def _need_two(workers: Workers, slots: int) -> None:
+    if slots < 2:
+        raise EncoderError(
+            f"{workers.backend} has room for {slots} worker, and joblib would rather use this process: give it room "
+            "for two, or leave --backend out"
+        )
 
 
 def _share(workers: Workers) -> dict[str, str]:

@@ -7,6 +7,7 @@ receipts, and where a worker dies, the tasks without a receipt are given out aga
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -90,8 +91,11 @@ def _watched(store: EmbeddingStore, plan: Plan, advance: Callable[[int], None]) 
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(_LOOK):
+        pause = _LOOK
+        while not ended.wait(pause):
+            started = time.perf_counter()
             look()
+            pause = max(_LOOK, 20 * (time.perf_counter() - started))  # in a folder of many files it takes a while
 
     def look() -> None:
         for path in set(store.folder.glob(f"{plan.id}-*.json")) - known:

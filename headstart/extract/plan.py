@@ -142,8 +142,10 @@ def make_plans(
     known = {store.modality: KeyMap(folder=root) for store in stores}
     seen = {modality: Seen() for modality in known}
     hopeless = [_hopeless(store) if not retry_failed else KeyMap() for store in stores]
+    has = {"text": bool(catalog.columns.text), "image": catalog.images is not None}
+    unread = [modality for modality, there in has.items() if there and modality not in known]
     try:
-        with ListingsWriter(root, catalog.path) as writer, progress(f"reading {catalog.path.name}") as advance:
+        with ListingsWriter(root, catalog.path, unread) as writer, progress(f"reading {catalog.path.name}") as advance:
             for batch in catalog.batches():
                 keys = {modality: _keys(modality, batch, photo_keys) for modality in known}
                 writer.add(batch.ids, batch.labels, keys)

@@ -19,7 +19,7 @@ from headstart.catalog import Catalog
 from headstart.embeddings.key import PHOTO_NOTE, PhotoKeys
 from headstart.embeddings.listings import FOLDER as LISTINGS
 from headstart.embeddings.listings import Listings
-from headstart.embeddings.part import MOST_ROWS, Failure
+from headstart.embeddings.part import MOST_ROWS
 from headstart.embeddings.store import EmbeddingStore
 from headstart.embeddings.upkeep import Problem, mend
 from headstart.errors import StoreError
@@ -106,6 +106,8 @@ def extract(
         stack.enter_context(locked(root / LOCK))
         for store in stores:
             stack.enter_context(store.in_use())
+            store.refresh()  # from here on nobody compacts it
+            store.settle()
         plans = [stack.enter_context(Plan(store, min(BATCH_ROWS, part_rows or BATCH_ROWS))) for store in stores]
         seen, listings = make_plans(catalog, stores, plans, photo_keys, root, retry_failed)
         photo_keys.save()
@@ -118,8 +120,8 @@ def extract(
                     encode(encoder, store, plan, plan.ranges(min(rows, MOST_ROWS)), workers or Workers(), advance)
                 report.seconds = time.perf_counter() - started
                 store.refresh()
-            report.encoded = sum(receipt.rows for receipt in receipts_of(store, plan))
-            store.settle()
+                store.settle()
+                _account(store, plan, report)
     for store, plan, report in zip(stores, plans, reports, strict=True):
         found = seen[store.modality]
         report.listings, report.distinct = found.listings, found.distinct
@@ -148,18 +150,33 @@ def _sweep(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _account(store: EmbeddingStore, plan: Plan, report: Extraction) -> None:
+    """Every item that was planned must be in a receipt, with a vector or with a reason."""
+    receipts = receipts_of(store, plan)
+    report.encoded = sum(receipt.rows for receipt in receipts)
+    lacking = plan.rows - report.encoded - sum(len(receipt.failures) for receipt in receipts)
+    if lacking > 0:
+        raise StoreError(
+            f"{store.folder} lacks {lacking:,} of the {plan.rows:,} that were to be encoded: extract again"
+        )
+
+
 def _tell_failures(report: Extraction, store: EmbeddingStore, plan: Plan, listings: Listings) -> None:
     """The listings without a vector, each with its reason."""
     failures = store.failures()
     if not failures:
         return
-    keys, there = listings.keys(store.modality)
-    rows = np.flatnonzero(there)
-    rows = rows[store.lookup(keys[:, rows]) < 0]
-    names = [key.tobytes().hex() for key in np.ascontiguousarray(keys[:, rows].T)]
-    lacking: dict[str, Failure] = {name: failures[name] for name in names if name in failures}
-    ids = listings.ids.take(rows)
-    report.failures = [(str(i), lacking[name].reason) for i, name in zip(ids, names, strict=True) if name in lacking]
+    lacking: set[str] = set()
+    start = 0
+    for keys, there in listings.batches(store.modality):
+        rows = np.flatnonzero(there)
+        rows = rows[store.lookup(keys[:, rows]) < 0]
+        names = [key.tobytes().hex() for key in np.ascontiguousarray(keys[:, rows].T)]
+        for listing, name in zip(listings.ids.take(start + rows), names, strict=True):
+            if name in failures:
+                lacking.add(name)
+                report.failures.append((str(listing), failures[name].reason))
+        start += len(there)
     report.lost = len(lacking)
     tried = {failure.key for receipt in receipts_of(store, plan) for failure in receipt.failures}
-    report.passed_over = len(lacking.keys() - tried)
+    report.passed_over = len(lacking - tried)

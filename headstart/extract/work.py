@@ -39,8 +39,9 @@ LEAST = float(np.finfo(np.float16).tiny)
 """Below it half precision, in which vectors are kept, loses digits."""
 TOGETHER = {"text": 32, "image": 1}
 """Items that a thread prepares at a time: to hand over a single text takes longer than to prepare it."""
-UNREADABLE_IN_A_ROW = 1000
-"""So many photos that cannot be read are not damaged ones: their disk is gone."""
+GONE = "photo is not there any more"
+GONE_IN_A_ROW = 1000
+"""So many photos that were there when they were planned did not go one by one: their disk did."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,7 @@ class Task:
 
 
 def encode_part(task: Task) -> None:
-    """Do a task. Its outcome is a part's receipt in the store; this process's next task finds the network loaded.
-
-    A task that was done before, by a worker that died before it could say so, is not done again.
-    """
-    if any(task.store.glob(f"{part_name(task.plan, task.batches)}-*.json")):
-        return
+    """Do a task. Its outcome is a part's receipt in the store; this process's next task finds the network loaded."""
     where = (task.fingerprint, task.store, threading.get_ident())
     if where not in _WORKERS:
         if task.encoder.fingerprint != task.fingerprint:
@@ -70,8 +66,15 @@ def encode_part(task: Task) -> None:
                 f"{task.fingerprint[:12]}: install the same version there"
             )
         _WORKERS[where] = Worker(task.encoder, EmbeddingStore(task.store))
-    for _ in _WORKERS[where].run(task.plan, [task.batches]):
-        pass
+    try:
+        for _ in _WORKERS[where].run(task.plan, [task.batches]):
+            pass
+    except SystemExit as error:  # a polite kill, which would end the parent as well
+        raise WorkerStopped(platform.node()) from error
+
+
+class WorkerStopped(Exception):
+    """A worker was told to end."""
 
 
 def follow(parent: int) -> None:
@@ -102,7 +105,6 @@ class _Prepared:
     item: Item
     batches: range
     """Of the plan, that it is from."""
-    key: bytes
     made: Any
 
 
@@ -113,7 +115,7 @@ class Worker:
         self.encoder, self.store = encoder, store
         self._batch_size = BatchSize(encoder.batch, MOST[encoder.modality])
         self._loaded = False
-        self._unreadable = 0
+        self._gone = 0
 
     def run(self, plan: Path, ranges: Iterable[range]) -> Iterator[Receipt]:
         """Encode ranges of a plan's record batches, a part each.
@@ -144,23 +146,23 @@ class Worker:
                     yield writing.result()
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
-                if part.keys:
+                if part.made:
                     part.end()
-                    part.keep(self.store)
+                    part.keep(self.store, whole=False)
 
     def _encode(self, batch: list[_Prepared], part: _Part) -> None:
         ready = []
         for each in batch:
             if isinstance(each.made, ItemError):
-                part.failures.append(Failure(each.key.hex(), each.item.listing, each.made.kind, str(each.made)))
-                self._unreadable += each.made.kind == "unreadable"
+                part.failures.append(Failure(each.item.key.hex(), each.item.listing, each.made.kind, str(each.made)))
+                self._gone = self._gone + 1 if str(each.made) == GONE else 0
             else:
                 ready.append(each)
-                self._unreadable = 0
-        if self._unreadable >= UNREADABLE_IN_A_ROW:
+                self._gone = 0
+        if self._gone >= GONE_IN_A_ROW:
             raise CatalogError(
-                f"{self._unreadable:,} photos in a row cannot be read, the last of them "
-                f"{os.fsdecode(each.item.content)}: make sure that their disk is there, then extract again"
+                f"{self._gone:,} photos in a row are not there any more, the last of them "
+                f"{os.fsdecode(each.item.content)}: bring their disk back, then extract again"
             )
         if not ready:
             return
@@ -171,8 +173,8 @@ class Worker:
             self._loaded = True
             part.started += time.perf_counter() - started  # starting TensorFlow is not encoding
         started = time.perf_counter()
-        part.vectors.append(_checked(self.encoder, [each.made for each in ready]))
-        part.keys += [each.key for each in ready]
+        vectors = _checked(self.encoder, [each.made for each in ready])
+        part.made.append(([each.item.key for each in ready], vectors))
         self._batch_size.tell(len(batch), time.perf_counter() - started)
 
     def _prepared(self, threads: ThreadPoolExecutor, plan: Path, ranges: Iterable[range]) -> Iterator[_Prepared]:
@@ -192,8 +194,7 @@ class _Part:
 
     def __init__(self, plan: Path) -> None:
         self.plan, self.batches = plan, range(0)
-        self.keys: list[bytes] = []
-        self.vectors: list[np.ndarray] = []
+        self.made: list[tuple[list[bytes], np.ndarray]] = []
         self.failures: list[Failure] = []
         self.started = time.perf_counter()
         self.seconds = 0.0
@@ -202,11 +203,14 @@ class _Part:
         """No more comes into it."""
         self.seconds = time.perf_counter() - self.started
 
-    def keep(self, store: EmbeddingStore) -> Receipt:
+    def keep(self, store: EmbeddingStore, whole: bool = True) -> Receipt:
+        """Write it; where it is not `whole`, so that nobody takes the task for done."""
         seconds = round(self.seconds, 4)
         info = {"seconds": seconds, "machine": machine(), "versions": versions(), "created": now()}
-        vectors = np.concatenate(self.vectors) if self.vectors else np.empty((0, store.dim), store.dtype)
-        return store.append(key_rows(self.keys), vectors, info, self.failures, part_name(self.plan, self.batches))
+        keys = [key for keys, _ in self.made for key in keys]
+        vectors = np.concatenate([np.empty((0, store.dim), np.float32), *(vectors for _, vectors in self.made)])
+        name = part_name(self.plan, self.batches) if whole else ""
+        return store.append(key_rows(keys), vectors, info, self.failures, name)
 
 
 def _cut(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
@@ -216,22 +220,19 @@ def _cut(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 def _prepare_all(encoder: Encoder, work: tuple[range, list[Item]]) -> list[_Prepared]:
     batches, items = work
-    return [_Prepared(item, batches, *_prepare(encoder, item)) for item in items]
+    return [_Prepared(item, batches, _prepare(encoder, item)) for item in items]
 
 
-def _prepare(encoder: Encoder, item: Item) -> tuple[bytes, Any]:
-    """An item's key, and its content as the network's input or the ItemError that says why not."""
+def _prepare(encoder: Encoder, item: Item) -> Any:
+    """An item's content as the network's input, or the ItemError that says why not."""
     try:
-        if encoder.modality == "text":
-            return item.key, encoder.prepare(item.content.decode())
-        key, data = _photo(item)
-        return key, encoder.prepare(data)
+        return encoder.prepare(item.content.decode() if encoder.modality == "text" else _photo(item))
     except ItemError as error:
-        return item.key, error.with_traceback(None)  # which holds the photo
+        return error.with_traceback(None)  # which holds the photo
 
 
-def _photo(item: Item) -> tuple[bytes, bytes]:
-    """A photo's key and its file's bytes.
+def _photo(item: Item) -> bytes:
+    """A photo file's bytes.
 
     Raises:
         ItemError: it cannot be read now, has changed since it was planned, or is too large.
@@ -251,12 +252,14 @@ def _photo(item: Item) -> tuple[bytes, bytes]:
             raise CatalogError(
                 f"the photo folder {folder} is gone: bring it back and extract again, what was encoded is kept"
             ) from None
-        raise ItemError(f"photo cannot be read ({error.strerror})", "unreadable") from None
-    key = content_key("image", data)
-    if item.key not in (key, path_key(path)):
+        reason = GONE if isinstance(error, FileNotFoundError) else f"photo cannot be read ({error.strerror})"
+        raise ItemError(reason, "unreadable") from None
+    if item.key == path_key(path):
+        raise ItemError("photo could not be read at first: extract again", "unreadable")
+    if item.key != content_key("image", data):
         why = "photo changed while it was being read, or without a new date: touch it, extract again"
         raise ItemError(why, "unreadable")
-    return key, data
+    return data
 
 
 def _checked(encoder: Encoder, inputs: list[object]) -> np.ndarray:

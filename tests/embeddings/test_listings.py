@@ -171,6 +171,13 @@ def test_nobody_knows_what_is_used_where_listings_are_damaged_or_lost(tmp_path: 
     assert "run 'headstart extract'" in refusal(lambda: used_keys(tmp_path, "text"))
 
 
+def test_nobody_knows_what_is_used_of_what_was_not_looked_at(tmp_path: Path, path: Path) -> None:
+    with ListingsWriter(tmp_path, tmp_path / "d.csv", unread=["image"]) as writer:
+        writer.add(["1"], [None], {"text": [key("d")]})
+    assert len(used_keys(tmp_path, "text")) == 4
+    assert "without an encoder of its images" in refusal(lambda: used_keys(tmp_path, "image"))
+
+
 def test_a_column_of_many_pieces() -> None:
     column = Column(pa.chunked_array([["a", None], [], ["b"]], pa.string()))
     assert len(column) == 3 and column == ["a", None, "b"] and column[2] == "b"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -277,6 +279,19 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path: Path, store: Embedd
         assert "choose another --store" in refusal(lambda root=root: new_store(root))  # type: ignore[misc]
     shutil.rmtree(store.folder)
     assert "what was kept before is safe" in refusal(lambda: store.append(keys_of("e"), np.ones((1, 3)), {}))
+
+
+def test_a_store_may_have_more_parts_than_a_process_may_have_files_open(tmp_path: Path) -> None:
+    store = new_store(tmp_path)
+    for number in range(90):
+        store.append(keys_of(str(number)), np.full((1, 3), number), {})
+    code = (
+        "import resource, sys; from pathlib import Path; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "from headstart.embeddings.store import stores; from headstart.embeddings.upkeep import compact, verify\n"
+        "[store] = stores(Path(sys.argv[1])); assert len(store.parts) == 90 and not verify(store)\n"
+        "assert compact(store) == (90, 90) and len(store.parts) == 1"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
 
 
 def test_there_are_no_stores_where_there_is_no_folder(tmp_path: Path) -> None:

@@ -156,7 +156,8 @@ def test_a_part_of_zeros_is_lost_and_counted(store: EmbeddingStore) -> None:
 
 
 def test_what_killed_processes_left_is_deleted_and_the_rest_is_not(store: EmbeddingStore) -> None:
-    left = [".x.npy.0badcafe.tmp", "0123-dead.npy", "0123-dead.keys.npy", "0123-dead.index.npy", "0123.plan.arrow"]
+    dead = "0123456789abcdef-0badcafe"
+    left = [".x.npy.0badcafe.tmp", f"{dead}.npy", f"{dead}.keys.npy", f"{dead}.index.npy", f"{dead}.plan.arrow"]
     stays = ["note.txt", ".gitignore", "lock"]
     for name in left + stays:
         (store.folder / name).write_bytes(b"")
@@ -237,9 +238,9 @@ def test_compacting_in_groups_is_done_once(store: EmbeddingStore, most_rows: int
     assert {key: each.attempts for key, each in store.failures().items()} == expected
     check_kept(store, "abcdefgh")
     assert len(store) == 8
-    compact(store, used, most_rows)
+    compact(store, lambda: used, most_rows)
     before = contents(store.folder)
-    compact(store, used, most_rows)
+    compact(store, lambda: used, most_rows)
     assert contents(store.folder) == before
     check_kept(store, "acdfgh")
     assert missing(store, "abcdefgh") == ["b", "e"]
@@ -247,7 +248,7 @@ def test_compacting_in_groups_is_done_once(store: EmbeddingStore, most_rows: int
 
 
 def test_compacting_away_everything(store: EmbeddingStore) -> None:
-    assert compact(store, KeyMap()) == (6, 0)
+    assert compact(store, KeyMap) == (6, 0)
     assert len(reopened(store)) == 0
     keep(store, "a")
     store.refresh()

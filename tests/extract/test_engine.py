@@ -149,6 +149,24 @@ def run(made: Encoder, root: Path, workers: Workers, texts: Sequence[str] = TEXT
     return store, told
 
 
+def test_a_part_that_was_broken_off_does_not_pass_for_its_task(tmp_path: Path) -> None:
+    class Breaking(LexicalHash):
+        batch = 16
+
+        def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+            if store.receipts or seen:
+                raise EncoderError("broke")
+            seen.append(len(batch))
+            return super().encode(batch)
+
+    seen: list[int] = []
+    with planned(Breaking(), tmp_path) as (store, plan):
+        with pytest.raises(EncoderError, match="broke"):
+            encode(Breaking(), store, plan, plan.ranges(PART), Workers(), seen.append)
+        store.refresh()
+        assert len(store) == 16 and receipts_of(store, plan) == []
+
+
 def vectors(store: EmbeddingStore) -> np.ndarray:
     """Those of `TEXTS`, in order."""
     keys = np.frombuffer(b"".join(key for key in text_keys(TEXTS) if key), "<u8").reshape(-1, 2).T

@@ -190,6 +190,26 @@ def test_a_photo_that_was_swapped_behind_its_date_is_not_kept_under_the_old_key(
     assert read(catalog, root, [Pixels()]).vectors["pixels"][4, 0] == 81
 
 
+def test_a_photo_that_could_not_be_read_at_first_is_read_the_next_time(tmp_path: Path, rows: list[Row]) -> None:
+    photo, moved = tmp_path / "4.png", tmp_path / "moved"
+    catalog = write_catalog(tmp_path, rows)
+
+    class Healing(Pixels):
+        def prepare(self, item: bytes) -> Any:
+            if moved.exists():
+                photo.unlink()
+                moved.rename(photo)
+            return super().prepare(item)
+
+    photo.rename(moved)
+    photo.symlink_to("/proc/self/mem")  # reading its first page is an input/output error
+    [image] = reports(catalog, [Healing()], tmp_path / "store")
+    [(listing, _)] = image.failures
+    assert (listing, image.lost) == ("id 4", 1)
+    [image] = reports(catalog, [Pixels()], tmp_path / "store")
+    assert (image.encoded, image.failures) == (1, [])
+
+
 def test_a_text_that_the_encoder_cannot_take_is_counted(tmp_path: Path, rows: list[Row]) -> None:
     class Shy(Letters):
         def prepare(self, item: str) -> Any:

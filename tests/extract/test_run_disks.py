@@ -180,7 +180,7 @@ def test_a_photo_deleted_in_the_middle_is_tried_again_without_being_asked(tmp_pa
     last.unlink()
     (tmp_path / "go").touch()
     assert run.wait() == 0, run.errors
-    assert f"1 × photo cannot be read (No such file or directory) (first: id 'id {PHOTOS - 1}')" in run.errors
+    assert f"1 × photo is not there any more (first: id 'id {PHOTOS - 1}')" in run.errors
     [failure] = open_store(root, Pixels()).failures().values()
     assert (failure.kind, failure.listing, failure.attempts) == ("unreadable", f"id {PHOTOS - 1}", 1)
     last.write_bytes(content)
