@@ -344,6 +344,10 @@ class Stopped(BaseException):
 
 
 def _stop(number: int, frame: object) -> None:
+    import signal
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # what is encoded is being kept: a second Ctrl-C would spoil that
     raise Stopped(number)
 
 

@@ -205,7 +205,10 @@ def _say_counts(catalog: Catalog, extractions: Sequence[Extraction]) -> None:
             )
         else:
             kept = extraction.distinct - extraction.lost
-            say(f"{extraction.encoder}: nothing new, nothing encoded ({kept:,} kept before)")
+            found = (
+                f"{extraction.failed:,} tried, none of them could be" if extraction.failed else "nothing new, nothing"
+            )
+            say(f"{extraction.encoder}: {found} encoded ({kept:,} kept before)")
         if extraction.passed_over:
             say(f"  {extraction.passed_over:,} of them failed before and were not tried again: --retry-failed does")
 

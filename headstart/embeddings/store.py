@@ -50,7 +50,10 @@ class EmbeddingStore:
         Raises:
             StoreError: no store there, or its ``encoder.json`` is damaged or of a newer format.
         """
-        header = read_record(folder / HEADER)
+        try:
+            header = read_record(folder / HEADER)
+        except DamageError:
+            raise DamageError(f"{folder / HEADER} is damaged: 'headstart extract' writes it anew") from None
         self.folder = folder
         self.name: str = header["name"]
         self.modality: str = header["modality"]

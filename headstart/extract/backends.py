@@ -135,6 +135,8 @@ def _connecting(workers: Workers) -> Iterator[None]:
     """One line for a cluster that does not answer; Ray alone would try for minutes, and print at length."""
     host, _, port = (workers.scheduler or "").rpartition("/")[2].rpartition(":")
     try:
+        if workers.scheduler and workers.backend == "dask" and not port.isdigit():
+            raise ValueError("no port in it")
         if port.isdigit():
             socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
         yield

@@ -7,11 +7,11 @@ met so far lie on disk once they are many.
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os import fsencode
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -166,7 +166,8 @@ def make_plans(
             plan.close()
     except OSError as error:
         raise StoreError(
-            f"{root} cannot be written ({error.strerror or error}): make room or choose another --store"
+            f"{root} cannot be written ({os.strerror(error.errno) if error.errno else error}): make room or choose "
+            "another --store; what was kept before is safe"
         ) from None
     return seen, writer.listings
 
@@ -192,5 +193,5 @@ def _keys(modality: str, batch: Batch, photo_keys: PhotoKeys) -> list[bytes | No
 
 def _items(batch: Batch, keys: list[bytes | None], rows: np.ndarray, modality: str) -> list[Item]:
     contents = batch.texts if modality == "text" else batch.photos
-    encoded = str.encode if modality == "text" else fsencode
+    encoded = str.encode if modality == "text" else os.fsencode
     return [Item(keys[row], encoded(contents[row]), batch.ids[row]) for row in rows.tolist()]

@@ -58,6 +58,8 @@ class Extraction:
     """Id and reason of each listing whose text or photo could not be encoded, now or before."""
     lost: int = 0
     """Distinct contents that could not be encoded."""
+    failed: int = 0
+    """Of these, how many were tried by this run."""
     passed_over: int = 0
     """Of these, how many were not tried again."""
 
@@ -154,7 +156,8 @@ def _account(store: EmbeddingStore, plan: Plan, report: Extraction) -> None:
     """Every item that was planned must be in a receipt, with a vector or with a reason."""
     receipts = receipts_of(store, plan)
     report.encoded = sum(receipt.rows for receipt in receipts)
-    lacking = plan.rows - report.encoded - sum(len(receipt.failures) for receipt in receipts)
+    report.failed = sum(len(receipt.failures) for receipt in receipts)
+    lacking = plan.rows - report.encoded - report.failed
     if lacking > 0:
         raise StoreError(
             f"{store.folder} lacks {lacking:,} of the {plan.rows:,} that were to be encoded: extract again"

@@ -79,7 +79,11 @@ class WorkerStopped(Exception):
 
 def follow(parent: int) -> None:
     """Let this process end when its parent does, and leave Ctrl-C, which a terminal sends to both, to the parent."""
+    from joblib.externals.loky import process_executor
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Loky takes a process that grows by 300 MB for one that leaks, and starts it anew: here it is the network.
+    process_executor._MAX_MEMORY_LEAK_SIZE = 1 << 62
 
     def watch() -> None:
         while os.getppid() == parent:
