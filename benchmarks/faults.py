@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -119,7 +120,7 @@ def killed(
     subprocess.run([*command, "--store", str(undisturbed)], check=True, stderr=subprocess.DEVNULL)
     duration = time.time() - began
     parts = [receipt for store in stores(undisturbed) for receipt in store.receipts]
-    first = min(int(receipt.id.split("-")[0], 16) for receipt in parts) / 1e9 - began
+    first = min(path.stat().st_mtime for store in stores(undisturbed) for path in store.receipt_paths()) - began
     wanted = lined_up(undisturbed, catalog)
     print(
         f"{what}: undisturbed {duration:.1f} s, the first part kept after {first:.1f} s; "
@@ -162,7 +163,8 @@ def kill_and_resume(
         orphans = round(time.perf_counter() - died, 1)
     elif process.returncode:
         raise SystemExit(f"the parent of a killed worker ended with {process.returncode}")
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    told = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True).stderr
+    resumed = sum(int(count.replace(",", "")) for count in re.findall(r": ([\d,]+) of [\d,]+ distinct", told))
 
     found = list(stores(root))
     distinct = sum(len(np.unique(np.concatenate([part.keys for part in s.parts], axis=1), axis=1).T) for s in found)
@@ -174,7 +176,7 @@ def kill_and_resume(
         what,
         at,
         kept,
-        vectors - kept,
+        vectors - kept if what == "worker" else resumed,  # the parent of a killed worker does it
         vectors - distinct,
         lacking if same else len(wanted),
         sum(len(verify(store)) for store in found),

@@ -97,6 +97,30 @@ def test_only_what_changed_is_encoded(tmp_path: Path, rows: list[Row]) -> None:
     assert np.array_equal(features.vectors["letters"][4], letters.encode(["a new text"])[0])
 
 
+def test_one_in_a_hundred_changed_is_one_in_a_hundred_encoded_and_names_and_order_are_nothing(tmp_path: Path) -> None:
+    rng, root = random.Random(3), tmp_path / "store"
+    rows = [(f"id {n}", f"listing {n}", f"{n}.png") for n in range(400)]
+    for n in range(400):
+        Image.new("RGB", (8, 8), (n % 256, n // 256, 7)).save(tmp_path / f"{n}.png", "PNG")
+    assert [each.encoded for each in reports(write_catalog(tmp_path, rows), [Letters(), Pixels()], root)] == [400, 400]
+
+    for n in range(400):
+        (tmp_path / f"{n}.png").rename(tmp_path / f"renamed {n}.png")
+    rows = [(f"other {listing}", text, f"renamed {photo}") for listing, text, photo in rng.sample(rows, 400)]
+    assert [each.encoded for each in reports(write_catalog(tmp_path, rows), [Letters(), Pixels()], root)] == [0, 0]
+
+    for n in rng.sample(range(400), 4):
+        rows[n] = (rows[n][0], rows[n][1] + ", new", rows[n][2])
+    changed = rng.sample(range(400), 4)
+    for n in changed:
+        paint(tmp_path / f"renamed {n}.png", 100 + n % 150)
+    letters, pixels = Letters(), Pixels()
+    catalog = write_catalog(tmp_path, rows)
+    assert [each.encoded for each in reports(catalog, [letters, pixels], root)] == [4, 4]
+    assert all(text.endswith(", new") for text in letters.read)
+    assert sorted(int(item[0]) for item in pixels.read) == sorted(100 + n % 150 for n in changed)
+
+
 def test_one_text_typed_in_two_ways_is_encoded_once(tmp_path: Path) -> None:
     letters = Letters()
     catalog = write_catalog(tmp_path, [("1", "caf\u00e9", ""), ("2", " cafe\u0301\n", "")])
