@@ -249,7 +249,7 @@ class Catalog:
         counts.with_image += len(ids) - found.count(None)
         counts.with_label += len(ids) - labels.count(None)
         reading.labels.update(labels)
-        counts.categories = len(reading.labels - {None})
+        counts.categories = len(reading.labels) - (None in reading.labels)
         return Batch(ids, texts, found, labels, stats)
 
     def _refuse_shared_id(self, suspects: set[int]) -> None:
