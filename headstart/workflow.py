@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.catalog import Catalog, Columns, read_catalog
 from headstart.embeddings.features import Features, open_features
-from headstart.embeddings.store import EmbeddingStore
+from headstart.embeddings.store import LOCK, EmbeddingStore
 from headstart.errors import CatalogError, EncoderError, ModelError, StoreError
 from headstart.extract.backends import Workers
 from headstart.extract.encoder import Encoder
 from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
-from headstart.extract.run import KINDS, LOCK, Extraction, extract
+from headstart.extract.run import KINDS, Extraction, extract
 from headstart.files import locked, write_text_atomically
 from headstart.progress import say
 from headstart.tables import Table

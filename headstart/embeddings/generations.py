@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from headstart.embeddings.part import FORMAT, Part, read_record, write_record
 from headstart.errors import DamageError, StoreError
 from headstart.files import file_digest
 
+X = TypeVar("X")
 ENDING = ".index.json"
 WORTH_KEEPING = 1 << 18
 """Keys that are sorted in memory at every opening rather than kept: a fifth of a second's work."""
@@ -112,7 +114,7 @@ def settle(folder: Path, parts: Sequence[Part]) -> None:
     new = [part for part in parts if part.receipt.id not in covered]
     if sum(part.receipt.rows for part in new) < WORTH_KEEPING:
         return
-    for group in _groups(new):
+    for group in in_groups(new, lambda part: part.receipt.rows, MOST_MERGED):
         newest = in_memory(group)
         while kept and _worth_merging(kept[-1].run.shape[1], newest.run.shape[1]):
             older = kept.pop()
@@ -127,17 +129,19 @@ def _worth_merging(older: int, newer: int) -> bool:
     return older <= 2 * newer and older + newer <= MOST_MERGED
 
 
-def _groups(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    """Parts in order, as many at a time as may be merged."""
-    group: list[Part] = []
-    rows = 0
-    for part in parts:
-        if group and rows + part.receipt.rows > MOST_MERGED:
+def in_groups(items: Iterable[X], rows: Callable[[X], int], most: int) -> Iterator[list[X]]:
+    """Neighbours in order, as many at a time as have at most so many rows together."""
+    group: list[X] = []
+    together = 0
+    for item in items:
+        count = rows(item)
+        if group and together + count > most:
             yield group
-            group, rows = [], 0
-        group.append(part)
-        rows += part.receipt.rows
-    yield group
+            group, together = [], 0
+        group.append(item)
+        together += count
+    if group:
+        yield group
 
 
 def _write(folder: Path, generation: Generation) -> Generation:

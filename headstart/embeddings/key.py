@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from headstart.embeddings.index import KeyMap
+from headstart.embeddings.index import KeyMap, halves
 from headstart.files import write_atomically
 from headstart.photos import THREADS, file_stats
 
@@ -125,7 +125,7 @@ class PhotoKeys:
         settled = [photo for photo in read if now - photo[3] > self._SETTLED_NS]
         if settled:
             paths, keys, *stats = zip(*settled, strict=True)
-            self._learn(_marks(paths, np.array(stats, np.int64)), _halves(keys))
+            self._learn(_marks(paths, np.array(stats, np.int64)), halves(key_rows(keys)))
         return {path: key for path, key, *_ in read}
 
     def _learn(self, marks: np.ndarray, numbers: np.ndarray) -> None:
@@ -162,10 +162,6 @@ def _marks(paths: Sequence[str], stats: np.ndarray) -> np.ndarray:
     """
     digests = b"".join([sha256(os.fsencode(path)).digest() for path in paths])
     return np.frombuffer(digests, np.uint64).reshape(-1, 4)[:, :2].T ^ stats.view(np.uint64)
-
-
-def _halves(keys: Sequence[bytes]) -> np.ndarray:
-    return key_rows(keys).view(np.uint64).T
 
 
 def _keys_and_stats(paths: Sequence[str]) -> list[tuple[str, bytes, int, int]]:

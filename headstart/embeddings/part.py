@@ -199,8 +199,8 @@ def read_receipt(path: Path) -> Receipt:
     """Read a receipt. See `read_record`.
 
     Raises:
-        DamageError: it is damaged, or of another part.
-        StoreError: it is of a format this version does not know, or no receipt.
+        DamageError: it is damaged.
+        StoreError: it is of a format this version does not know, of another part, or no receipt.
     """
     record = read_record(path)
     try:

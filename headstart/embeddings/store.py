@@ -29,6 +29,8 @@ from headstart.errors import DamageError, StoreError
 from headstart.files import locked
 
 HEADER = "encoder.json"
+LOCK = "lock"
+"""In a store, and beside the stores: held by all that write there."""
 _PART = re.compile(r"[0-9a-f]{16}(-[0-9a-f]{8})+")
 _LOOKS = 20
 """Times that a folder is listed again because something came; with many writers something always does."""
@@ -90,7 +92,7 @@ class EmbeddingStore:
         }  # fmt: skip
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder / "lock"):  # or another process that mends would sweep it away half written
+            with locked(folder / LOCK):  # or another process that mends would sweep it away half written
                 if not _readable(folder / HEADER):
                     write_record(folder / HEADER, header)
         except OSError as error:
@@ -244,7 +246,7 @@ class EmbeddingStore:
 
     def in_use(self, alone: bool = False) -> AbstractContextManager[bool]:
         """Hold the store against upkeep, or `alone` for upkeep. See `files.locked`."""
-        return locked(self.folder / "lock", alone)
+        return locked(self.folder / LOCK, alone)
 
     def failures(self, used: KeyMap | None = None) -> dict[str, Failure]:
         """Contents that could not be encoded, by their key in hex; those that were encoded later are left out.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart.embeddings.arrays import HEADER_BYTES, REMEDY
-from headstart.embeddings.generations import drop_damaged
+from headstart.embeddings.generations import drop_damaged, in_groups
 from headstart.embeddings.index import KeyMap
 from headstart.embeddings.part import (
     MOST_ROWS,
@@ -211,7 +211,7 @@ def compact(
         before = len(store)
         wanted = used() if used else None
         failures = store.failures(wanted)
-        for group in _groups(_choose(store, wanted), most_rows):
+        for group in in_groups(_choose(store, wanted), lambda chosen: int(np.count_nonzero(chosen[1])), most_rows):
             part, keep = group[0]
             if len(group) > 1 or not keep.all() or part.receipt.format == 1:
                 _merge(store, group, failures)
@@ -228,21 +228,6 @@ def _choose(store: EmbeddingStore, used: KeyMap | None) -> Iterator[Chosen]:
     for part in store.parts:
         keep = seen.add_new(part.keys)
         yield part, keep if used is None else keep & used.get(part.keys)[0]
-
-
-def _groups(parts: Iterable[Chosen], most_rows: int) -> Iterator[list[Chosen]]:
-    """Neighbours whose rows that stay fit into one part."""
-    group: list[Chosen] = []
-    rows = 0
-    for part, keep in parts:
-        count = int(np.count_nonzero(keep))
-        if group and rows + count > most_rows:
-            yield group
-            group, rows = [], 0
-        group.append((part, keep))
-        rows += count
-    if group:
-        yield group
 
 
 def _merge(store: EmbeddingStore, group: Sequence[Chosen], failed: Collection[str]) -> None:

@@ -20,7 +20,7 @@ from headstart.embeddings.key import PHOTO_NOTE, PhotoKeys
 from headstart.embeddings.listings import FOLDER as LISTINGS
 from headstart.embeddings.listings import Listings
 from headstart.embeddings.part import MOST_ROWS
-from headstart.embeddings.store import EmbeddingStore
+from headstart.embeddings.store import LOCK, EmbeddingStore
 from headstart.embeddings.upkeep import Problem, mend
 from headstart.errors import StoreError
 from headstart.extract.backends import Workers
@@ -36,8 +36,6 @@ LEAST_ROWS = {"text": 512, "image": 128}
 """Smaller parts would spend their time on being written; about a second's work."""
 PART_ROWS = 4096
 """About half a minute of photos on two cores."""
-LOCK = "lock"
-"""Beside the stores: held by all that write there."""
 KINDS = {"text": "texts", "image": "photos"}
 
 
