@@ -1,22 +1,28 @@
 """The command line: parse, call one function, print. Results go to stdout, all else to stderr."""
 
-import functools
-import inspect
 import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Collection
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headstart.errors import HeadstartError
+from headstart.options import (
+    EXAMPLE,
+    BackendName,
+    ErrorRate,
+    FusionName,
+    HeadName,
+    Seed,
+    takes_catalog,
+    takes_new_listings,
+)
 from headstart.progress import say
-from headstart.subcommands import Json, Store, encoders_app, store_app, table
+from headstart.subcommands import Json, encoders_app, store_app, table
 
 if TYPE_CHECKING:
     from headstart.reports.figures import Table
@@ -34,114 +40,6 @@ app = typer.Typer(
 )
 app.add_typer(store_app, name="store")
 app.add_typer(encoders_app, name="encoders")
-
-Seed = Annotated[int, typer.Option(min=0, help="Decides every random choice.")]
-
-
-Encoders = Annotated[
-    list[str] | None,
-    typer.Option("--encoder", help="Name or handle, as in 'headstart encoders'; several may be given."),
-]
-
-
-class Precision(StrEnum):
-    """What a network multiplies in."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class BackendName(StrEnum):
-    """What joblib runs tasks with."""
-
-    loky = "loky"
-    threading = "threading"
-    dask = "dask"
-    ray = "ray"
-
-
-class HeadName(StrEnum):
-    """Which vectors a head reads."""
-
-    text = "text"
-    image = "image"
-    fused = "fused"
-
-
-def _request(
-    *,
-    catalog: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON Lines file, one listing a row.")],
-    id: Annotated[str | None, typer.Option(help="Column of the ids, each used once.  [default: id]")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="Column of texts; several are joined in order.")] = None,
-    image: Annotated[str | None, typer.Option(help="Column of photo file names.")] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="Folder of the photos. Without --image, they are named by id.")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the categories.")] = None,
-    label_level: Annotated[int | None, typer.Option(help="Take this level of a category path; 1 is the top.")] = None,
-    label_separator: Annotated[str | None, typer.Option(help="What stands between two levels.  [default: >>]")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Between the cells of a CSV.  [default: ,]")] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Of a CSV or JSON Lines file, such as cp1252.  [default: utf-8]")
-    ] = None,
-    store: Store = Path("store"),
-    encoder: Encoders = None,
-    precision: Annotated[
-        Precision | None,
-        typer.Option(help="Of each --encoder that takes it; bfloat16 is faster where the processor has it."),
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="File for the one --encoder keras:APPLICATION.")] = None,
-) -> "Request":
-    """The options of every command that reads a catalogue; those left out are as last time."""
-    from headstart.extract.registry import refined
-    from headstart.workflow import Request
-
-    options = {
-        "id": id,
-        "text": text,
-        "image": image,
-        "images": images,
-        "label": label,
-        "label_level": label_level,
-        "label_separator": label_separator,
-        "delimiter": delimiter,
-        "encoding": encoding,
-    }
-    given = {name: value for name, value in options.items() if value is not None and value != []}
-    return Request(catalog, store, given, refined(encoder or (), precision and precision.value, weights))
-
-
-def takes_catalog(command: Callable[..., None], without: Collection[str] = ()) -> Callable[..., None]:
-    """Give a command the options of `_request`, but for those named, in place of its parameter `request`."""
-    options = inspect.signature(_request).parameters
-    shared = [parameter for name, parameter in options.items() if name not in without]
-    own = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name != "request"
-    ]
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        request = _request(**{parameter.name: given.pop(parameter.name) for parameter in shared})
-        command(request=request, **given)
-
-    first = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
-    rest = [parameter for parameter in own if parameter not in first]
-    parameters = [*first, *shared, *rest]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del run.__wrapped__
-    return run
-
-
-takes_new_listings = functools.partial(
-    takes_catalog, without={"label", "label_level", "label_separator", "encoder", "precision", "weights"}
-)
-"""For commands whose classifier knows the categories and the encoders."""
-
-
-EXAMPLE = "--id sku --text title --text description --image photo --images photos/ --label category"
 
 
 @app.command(epilog="Example: headstart demo --folder demo")
@@ -189,27 +87,48 @@ def extract(
 def train(
     request: "Request",
     head: Annotated[HeadName | None, typer.Option(help="Default: fused, or what there is.")] = None,
+    fusion: Annotated[
+        FusionName | None,
+        typer.Option(help="late: a head an encoder, weighed; else one head. Fused heads are late by default."),
+    ] = None,
+    words: Annotated[
+        bool | None,
+        typer.Option(help="The TF-IDF control as a member of a late fusion. Default: where there are texts."),
+    ] = None,
     hidden: Annotated[int, typer.Option(min=0, help="Units of a hidden layer; 0 for none.")] = 0,
     dropout: Annotated[float, typer.Option(min=0, max=0.99, help="Share of hidden units dropped.")] = 0.0,
     l2: Annotated[float | None, typer.Option(min=0, max=1e6, help="Penalty on large weights.  [default: 8]")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=1e-6, max=10, help="First step of Adam.  [default: 0.04]")
+        float | None, typer.Option(min=1e-6, max=10, help="Of the longest safe step.  [default: 1]")
+    ] = None,
+    absent: Annotated[
+        float | None, typer.Option(min=0, max=0.9, help="Listings that lose text or photo in training.  [default: 0.2]")
     ] = None,
     balanced: Annotated[bool, typer.Option(help="Weigh rare categories as much as frequent ones.")] = True,
+    error_rate: ErrorRate = 0.02,
     holdout: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of listings to judge on.")] = 0.2,
     save: Annotated[Path | None, typer.Option(help="Train again on all listings and save the classifier.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Train one head on the kept vectors and judge it on listings it has not seen."""
-    from headstart import runtime, workflow
+    from headstart import modelling, runtime, workflow
     from headstart.reports import wording
 
-    given = {"hidden": hidden, "dropout": dropout, "l2": l2, "learning_rate": learning_rate, "balanced": balanced}
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings: dict[str, Any] = {
+        "fusion": fusion and fusion.value,
+        "words": words,
+        "hidden": hidden,
+        "dropout": dropout,
+        "l2": l2,
+        "learning_rate": learning_rate,
+        "absent": absent,
+        "balanced": balanced,
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
     read = workflow.read_once(request.resolve())
-    found = workflow.train(read, head and head.value, settings, holdout, seed, save)
-    figures = found.figures
+    found = modelling.train(read, head and head.value, settings, holdout, seed, save, error_rate)
+    figures, taken = found.figures, found.accepted
     seconds = {
         "fit": found.fit_seconds,
         "predict": found.predict_seconds,
@@ -218,14 +137,31 @@ def train(
     }
     if as_json:
         scores = {name: vars(getattr(figures, name)) for name in ("accuracy", "macro_f1", "top3")}
+        accepted = taken and {"share": vars(taken.share), "error": vars(taken.error)}
         counts = {"train": found.train_rows, "test": found.test_rows}
-        typer.echo(json.dumps({"head": found.head, "listings": counts, **scores, "seconds": seconds}, indent=2))
+        told = {
+            "head": found.head,
+            "settings": vars(found.config),
+            "listings": counts,
+            **scores,
+            "log_loss": vars(found.log_loss),
+        }
+        typer.echo(json.dumps({**told, "accepted": accepted, "seconds": seconds}, indent=2))
     else:
         for name, value in (("accuracy", figures.accuracy), ("macro-F1", figures.macro_f1), ("top-3", figures.top3)):
             line = f"{name:9} {wording.percent(value.mean):>8}   ({wording.interval(value)})"
             typer.echo(wording.plain(line))
+        typer.echo(f"log-loss  {found.log_loss.mean:>8.3f}   ({found.log_loss.low:.3f} – {found.log_loss.high:.3f})")
+        if taken is None:
+            typer.echo("too few listings to say which could be accepted without a look")
+        else:
+            line = f"accepted  {wording.percent(taken.share.mean):>8}   wrong: {wording.percent(taken.error.mean)} "
+            typer.echo(
+                wording.plain(f"{line}({wording.interval(taken.error)}); allowed: {wording.percent(error_rate)}")
+            )
         typer.echo(
-            f"{found.head} head, learnt from {found.train_rows:,} listings, judged on {found.test_rows:,} others\n"
+            f"{wording.head(found.config)}, learnt from {found.train_rows:,} listings, judged on {found.test_rows:,} "
+            "others\n"
             f"fit {seconds['fit']:.2f} s, prediction {1000 * seconds['predict']:.0f} ms; from start to figures "
             f"{seconds['all']:.1f} s, {seconds['tensorflow_import']:.1f} s of it starting TensorFlow"
         )
@@ -253,21 +189,67 @@ def benchmark(
     _judge(source, out, title or source.path.name, folds, repeats, seed, duplicate_cosine, False, as_json)
 
 
+@app.command(epilog=f"Example: headstart sweep listings.csv {EXAMPLE} --l2 2 --l2 8 --fusion late --save model")
+@takes_catalog
+def sweep(
+    request: "Request",
+    head: Annotated[list[HeadName] | None, typer.Option(help="Which to try; by default all that there are.")] = None,
+    fusion: Annotated[list[FusionName] | None, typer.Option(help="Which to try; by default all.")] = None,
+    l2: Annotated[list[float] | None, typer.Option(min=0, max=1e6, help="Penalties to try.  [0.5 to 32]")] = None,
+    hidden: Annotated[list[int] | None, typer.Option(min=0, help="Units of hidden layers to try.  [0, 16]")] = None,
+    absent: Annotated[
+        list[float] | None, typer.Option(min=0, max=0.9, help="Shares that lose text or photo in training.  [0, 0.2]")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Settings tried, at random from the grid of all.")] = 100,
+    folds: Annotated[int, typer.Option(min=2, help="Outer folds, on which what was chosen is judged.")] = 5,
+    duplicate_cosine: Annotated[float, typer.Option(min=0.5, max=1, help="Nearer listings stay together.")] = 0.95,
+    show: Annotated[int, typer.Option(min=1, help="Rows of the leaderboard.")] = 15,
+    save: Annotated[Path | None, typer.Option(help="Train the best on all listings and save the classifier.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Try many heads at once; choose on inner folds, judge the choice on outer ones."""
+    from headstart import modelling, workflow
+    from headstart.reports import wording
+
+    fusions = [each.value for each in fusion or ()]
+    tried: dict[str, list[Any] | None] = {"l2": l2, "fusion": fusions, "hidden": hidden, "absent": absent}
+    given = {name: tuple(values) for name, values in tried.items() if values}
+    heads = [each.value for each in head or ()]
+    read = workflow.read_once(request.resolve())
+    found = modelling.sweep(read, heads, given, draws, folds, duplicate_cosine, seed, save)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    shown = modelling.leaderboard(found)
+    table(shown.header, shown.rows[:show])
+    say(f"{len(found.entries):,} settings, ranked by log-loss on the inner folds of every training side")
+    accuracy = wording.plain(f"{wording.percent(found.accuracy.mean)} ({wording.interval(found.accuracy)})")
+    typer.echo(f"choosing like this is worth, on {folds} outer folds that took no part in it: accuracy {accuracy}")
+    typer.echo(f"from start to figures {time.perf_counter() - _STARTED:.1f} s")
+    if save is not None:
+        say(f"the best, trained on all listings, is in {save}; try: headstart predict {save} NEW_LISTINGS")
+
+
 @app.command(epilog="Example: headstart predict model new.csv --images photos/ --out predictions.csv")
 @takes_new_listings
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder that 'headstart train --save' wrote.")],
     request: "Request",
     out: Annotated[Path | None, typer.Option(help="File ending in .csv, .parquet or .jsonl; else stdout.")] = None,
+    error_rate: ErrorRate = 0.02,
+    coverage: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="How often suggested categories are to hold the right one.")
+    ] = 0.95,
 ) -> None:
-    """Give every listing a category, with its probability and the next best ones."""
-    from headstart import workflow
+    """Give every listing a category and its probability: accept it, suggest a few, or send the listing to a person."""
+    from headstart import modelling
     from headstart.heads.classifier import Classifier
     from headstart.predictions import check_out
 
     if out is not None:
         check_out(out)
-    rows = workflow.predict(Classifier.load(model), request, out)
+    rows = modelling.predict(Classifier.load(model), request, out, error_rate, coverage)
     if out is not None:
         say(f"{rows:,} listings classified: {out}")
 

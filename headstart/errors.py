@@ -39,8 +39,8 @@ class DamageError(StoreError):
     """Something kept is not what was written. Taking it out of use and extracting again mends it."""
 
 
-class ModelError(HeadstartError):
-    """A Classifier folder that is incomplete or was made for other encoders."""
+class ModelError(HeadstartError, ValueError):
+    """A classifier that cannot learn from what it is given, is incomplete, or was made for other encoders."""
 
 
 def one_line(error: BaseException) -> str:

@@ -1,8 +1,12 @@
-"""Predictions on disk: one row a listing, as CSV, Parquet or JSON Lines."""
+"""Predictions on disk: one row a listing, as CSV, Parquet or JSON Lines, written batch by batch."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +16,7 @@ import pyarrow as pa
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
 from headstart.files import write_atomically
+from headstart.progress import progress, say
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -20,34 +25,79 @@ if TYPE_CHECKING:
 
 RANKS = ("", "second_", "third_")
 SUFFIXES = (".csv", ".parquet", ".jsonl")
+SEPARATOR = " | "
+BATCH = 16_384
+"""Listings in memory at a time."""
 
 
-def predictions(classifier: Classifier, features: Features) -> pa.Table:
-    """One row a listing.
+def predictions(
+    classifier: Classifier,
+    features: Features,
+    error_rate: float = 0.02,
+    coverage: float = 0.95,
+    texts: Iterable[str | None] | None = None,
+) -> Iterator[pa.RecordBatch]:
+    """One row a listing, `BATCH` of them at a time; at least one batch.
 
-    Columns: ``id``; ``category`` and ``probability``; the same for the ``second_`` and ``third_`` best, where there
-    are so many categories; ``read``, what the head could see of the listing: ``text``, ``image``, ``text+image`` or
-    ``nothing``, where the category is a guess without any evidence.
+    Columns:
+
+    * ``id``; ``category`` and ``probability`` of the most probable one;
+    * ``decision``: ``accept``, ``suggest`` or ``person``; and ``suggested``: for ``suggest`` the categories to choose
+      from, the most probable first, joined by ``" | "``. Not there where the classifier is not calibrated;
+    * ``category`` and ``probability`` of the ``second_`` and ``third_`` best, where there are so many;
+    * ``read``, what could be seen of the listing: ``text``, ``image``, ``text+image`` or ``nothing``, where the
+      category is a guess without any evidence.
+
+    Args:
+        classifier: fitted or loaded.
+        features: n listings.
+        error_rate: share of wrong categories among those accepted.
+        coverage: how often the suggested categories hold the right one.
+        texts: of each listing, where words are a member of the classifier; asked for in order.
+
+    Raises:
+        ModelError: what `Classifier.predict_proba` refuses.
     """
-    probabilities = classifier.predict_proba(features)
-    ranking = np.argsort(-probabilities, axis=1, kind="stable")
-    classes = np.array(classifier.classes_, dtype=object)
-    rows = np.arange(len(features))
-    columns: dict[str, object] = {"id": list(features.ids)}
-    for rank, prefix in enumerate(RANKS[: len(classes)]):
-        codes = ranking[:, rank]
-        columns[f"{prefix}category"] = classes[codes].tolist()
-        columns[f"{prefix}probability"] = probabilities[rows, codes].astype(np.float64).round(4)
-    kinds = sorted({features.modality[name] for name in classifier.config.encoders}, reverse=True)
-    seen = {
-        kind: np.any([features.present[n] for n in classifier.config.encoders if features.modality[n] == kind], axis=0)
-        for kind in kinds
-    }
-    columns["read"] = ["+".join(kind for kind in kinds if seen[kind][row]) or "nothing" for row in rows]
-    return pa.table(columns)
+    from headstart.heads.members import evidence, members_of
+
+    names = np.array([str(label) for label in classifier.classes_.tolist()], dtype=object)
+    given = iter(texts) if texts is not None else None
+    for start in range(0, max(1, len(features)), BATCH):
+        rows = np.arange(start, min(start + BATCH, len(features)))
+        part = features.take(rows) if len(rows) < len(features) else features
+        said = list(islice(given, len(rows))) if given is not None else None
+        probabilities = classifier.predict_proba(part, said)
+        there, has = evidence(part, members_of(classifier.config_), said)
+        ranking = np.argsort(-probabilities, axis=1, kind="stable")
+        every = np.arange(len(rows))
+        columns: dict[str, pa.Array] = {"id": pa.array(list(part.ids), pa.string())}
+        for rank, prefix in enumerate(RANKS[: len(names)]):
+            codes = ranking[:, rank]
+            columns[f"{prefix}category"] = pa.array(names[codes], pa.string())
+            shown = probabilities[every, codes].astype(np.float64).round(4)
+            columns[f"{prefix}probability"] = pa.array(shown, pa.float64())
+            if rank == 0 and classifier.calibration_ is not None:
+                found = classifier.calibration_.decide(probabilities, np.any(there, axis=0), error_rate, coverage)
+                suggested = [""] * len(rows)
+                for row in np.flatnonzero(found.action == "suggest").tolist():
+                    best = ranking[row]
+                    suggested[row] = SEPARATOR.join(names[best[found.sets[row, best]]])
+                columns["decision"] = pa.array(found.action.tolist(), pa.string())
+                columns["suggested"] = pa.array(suggested, pa.string())
+        kinds = sorted(has, reverse=True)
+        read = ["+".join(kind for kind in kinds if has[kind][row]) or "nothing" for row in every]
+        columns["read"] = pa.array(read, pa.string())
+        yield pa.record_batch(columns)
 
 
-def write_predictions(classifier: Classifier, features: Features, out: Path | None) -> None:
+def write_predictions(
+    classifier: Classifier,
+    features: Features,
+    out: Path | None,
+    error_rate: float = 0.02,
+    coverage: float = 0.95,
+    texts: Iterable[str | None] | None = None,
+) -> None:
     """Write `predictions` to a file, by its suffix, or as CSV to stdout where there is none.
 
     Raises:
@@ -55,13 +105,24 @@ def write_predictions(classifier: Classifier, features: Features, out: Path | No
     """
     if out is not None:
         check_out(out)
-    table = predictions(classifier, features)
+    if classifier.calibration_ is None:
+        say("the classifier learnt from too few listings to know its errors: no decision is given")
+
+    def write(file: BinaryIO) -> None:
+        batches = predictions(classifier, features, error_rate, coverage, texts)
+        first = next(batches)
+        add_to = _writer(".csv" if out is None else out.suffix, file, first.schema)
+        with add_to as add, progress("classifying", len(features)) as advance:
+            for batch in chain([first], batches):
+                add(batch)
+                advance(len(batch))
+
     if out is None:
         sys.stdout.flush()
-        _write(table, ".csv", sys.stdout.buffer)
+        write(sys.stdout.buffer)
         return
     try:
-        write_atomically(out, lambda file: _write(table, out.suffix, file))
+        write_atomically(out, write)
     except OSError as error:
         raise HeadstartError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
 
@@ -76,17 +137,20 @@ def check_out(out: Path) -> None:
         )
 
 
-def _write(table: pa.Table, suffix: str, file: BinaryIO) -> None:
+@contextmanager
+def _writer(suffix: str, file: BinaryIO, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], object]]:
+    """What adds a batch to a file of this kind."""
     if suffix == ".csv":
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(table, file)
+        with pyarrow.csv.CSVWriter(file, schema) as csv:
+            yield csv.write_batch
     elif suffix == ".parquet":
         import pyarrow.parquet
 
-        pyarrow.parquet.write_table(table, file)
+        with pyarrow.parquet.ParquetWriter(file, schema) as parquet:
+            yield parquet.write_batch
     else:
-        import json
-
-        for row in table.to_pylist():
-            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        yield lambda batch: file.writelines(
+            (json.dumps(row, ensure_ascii=False) + "\n").encode() for row in batch.to_pylist()
+        )

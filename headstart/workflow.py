@@ -1,30 +1,26 @@
-"""What the commands do: open a catalogue, keep its vectors, train, judge, predict."""
+"""Open a catalogue, keep its vectors, judge approaches on it."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headstart.catalog import Catalog, Columns, read_catalog
 from headstart.embeddings.features import Features, open_features
 from headstart.embeddings.store import LOCK, EmbeddingStore
-from headstart.errors import CatalogError, EncoderError, ModelError, StoreError
+from headstart.errors import CatalogError, EncoderError, StoreError
 from headstart.extract.backends import Workers
 from headstart.extract.encoder import Encoder
 from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
 from headstart.extract.run import KINDS, Extraction, extract
 from headstart.files import locked, write_text_atomically
 from headstart.progress import say
-from headstart.tables import Table
 
 if TYPE_CHECKING:
-    from headstart.heads.classifier import Classifier
-    from headstart.reports.metrics import Figures
     from headstart.reports.result import BenchmarkResult
 
 COLUMNS_NOTE = "columns.json"
@@ -109,6 +105,11 @@ class Read:
     extractions: list[Extraction]
     stores: list[EmbeddingStore]
     features: Features
+
+    def texts(self) -> Iterator[str | None]:
+        """The text of each listing, read from the catalogue once more."""
+        for batch in self.catalog.batches():
+            yield from batch.texts
 
 
 def read_once(
@@ -213,140 +214,10 @@ def _say_counts(catalog: Catalog, extractions: Sequence[Extraction]) -> None:
             say(f"  {extraction.passed_over:,} of them failed before and were not tried again: --retry-failed does")
 
 
-def _what_it_reads(options: dict[str, Any], features: Features, encoders: Sequence[str]) -> dict[str, Any]:
-    """Of how a catalogue was read, what matters to a classifier: no labels, no folder, no texts for an image head."""
-    kinds = {features.modality[name] for name in encoders}
-    wanted = {"id", "delimiter", "encoding", *kinds}
-    return {name: value for name, value in options.items() if name in wanted}
-
-
-def _need_labels(read: Read) -> None:
+def need_labels(read: Read) -> None:
+    """Raise CatalogError where no column of categories is named."""
     if read.source.columns.label is None:
         raise CatalogError(f"no categories of {read.source.path} to learn from: name their column with --label")
-
-
-@dataclass
-class Training:
-    """What `train` found: the head's figures on listings it had not seen."""
-
-    head: str
-    train_rows: int
-    test_rows: int
-    figures: Figures
-    fit_seconds: float
-    predict_seconds: float
-    rare: dict[str, int] = field(default_factory=dict)
-    """Categories with one distinct listing: learnt, but not judged."""
-
-
-def train(
-    read: Read, head: str | None, settings: dict[str, Any], share: float, seed: int, save: Path | None
-) -> Training:
-    """Train one head, judge it on a holdout, and save it, trained again on everything, where asked.
-
-    Args:
-        read: from `read_once`.
-        head: ``"text"``, ``"image"`` or ``"fused"``; None for all that there is.
-        settings: of the HeadConfig, without its encoders.
-        share: of the listings to hold out, near-duplicates kept whole.
-        seed: of the holdout, the inner split and the initial weights.
-        save: folder for the Classifier, or None.
-    """
-    import numpy as np
-
-    from headstart.embeddings.duplicates import near_duplicate_groups
-    from headstart.heads.classifier import Classifier
-    from headstart.heads.config import HeadConfig, head_encoders
-    from headstart.heads.splits import Fold, holdout, judgeable
-    from headstart.reports.metrics import GroupBootstrap, figures
-    from headstart.reports.render import writable
-
-    _need_labels(read)
-    if save is not None:
-        writable(save)
-    heads = head_encoders(read.features)
-    head = head or list(heads)[-1]
-    if head not in heads:
-        raise ModelError(f"no head {head!r} for these listings; choose one of: {', '.join(heads)}")
-    config = HeadConfig(encoders=heads[head], **settings)
-
-    labels = list(read.features.labels)
-    labelled = np.flatnonzero([label is not None for label in labels])
-    if len(set(labels) - {None}) < 2:
-        raise ModelError(
-            f"two or more categories are needed, {read.source.columns.label!r} holds "
-            f"{sorted({str(labels[row]) for row in labelled}) or 'none'}: check --label and --label-level"
-        )
-    features = read.features.take(labelled)
-    groups = near_duplicate_groups(features.blocks())
-    if (largest := int(np.bincount(groups).max())) > 0.3 * len(groups):
-        say(
-            f"{largest:,} of {len(groups):,} listings look alike to {' or '.join(features.vectors)} and stay on one "
-            "side: the figures may mislead; leave out an encoder that tells nothing apart"
-        )
-    _, rare = judgeable(features.labels, groups, 2)
-    codes = np.unique([str(label) for label in features.labels], return_inverse=True)[1]
-    seen, held = holdout(codes, groups, share, seed)
-    if len(held) == 0:
-        raise ModelError(
-            f"a holdout of {share} leaves no listing to judge: give more listings; near-duplicates count as one, and "
-            f"the largest group has {np.bincount(groups).max()} of {len(groups)}"
-        )
-    classifier = Classifier(config, seed).fit(features.take(seen), groups=groups[seen])
-    test = features.take(held)
-    started = time.perf_counter()
-    probabilities = classifier.predict_proba(test)
-    predicted = time.perf_counter() - started
-    number = {label: code for code, label in enumerate(classifier.classes_)}
-    fold = Fold(np.arange(0), np.arange(0), np.arange(len(held)), 0)
-    found = figures(
-        np.array([number[str(label)] for label in test.labels]),
-        probabilities[None],
-        classifier.classes_,
-        [fold],
-        GroupBootstrap(groups[held], seed=seed),
-    )
-    if save is not None:
-        final = Classifier(config, seed).fit(features, groups=groups)
-        final.columns = _what_it_reads(read.source.options(), read.features, config.encoders)
-        final.save(save)
-    return Training(head, len(seen), len(held), found, classifier.seconds_, predicted, rare)
-
-
-def predict(classifier: Classifier, request: Request, out: Path | None) -> int:
-    """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written.
-
-    Returns:
-        How many listings were classified.
-    """
-    from headstart.predictions import write_predictions
-
-    encoders = [encoder(name) for name in classifier.config.encoders]
-    for each in encoders:
-        if each.fingerprint != classifier.fingerprints_[each.name]:
-            raise ModelError(
-                f"the classifier learnt from {each.name} {classifier.fingerprints_[each.name][:12]}, here it is "
-                f"{each.fingerprint[:12]}: train it again with this version"
-            )
-    features = read_once(_without_absent(request.resolve(classifier.columns), request), encoders).features
-    write_predictions(classifier, features, out)
-    return len(features)
-
-
-def _without_absent(source: Source, request: Request) -> Source:
-    """A classifier's columns of texts or photos that new listings do not have are read as missing, and told."""
-    if not source.path.is_file():
-        return source  # read_catalog says so
-    there = Table(source.path, source.delimiter, source.encoding).names()
-    columns = source.columns
-    wanted = [*(columns.text if "text" not in request.given else ()), columns.image or ""]
-    absent = {name for name in wanted if name and name not in there and request.given.get("image") != name}
-    if not absent or absent >= {*columns.text, *([columns.image] if columns.image else [])}:
-        return source
-    say(f"{source.path} has no column {', '.join(map(repr, sorted(absent)))}: its listings are read without")
-    text = tuple(name for name in columns.text if name not in absent)
-    image = None if columns.image in absent else columns.image
-    return replace(source, columns=replace(columns, text=text, image=image))
 
 
 def judge(read: Read, settings: Any, out: Path, *, title: str, command: str, drawn: bool = False) -> BenchmarkResult:
@@ -354,7 +225,7 @@ def judge(read: Read, settings: Any, out: Path, *, title: str, command: str, dra
     from headstart.reports.benchmark import benchmark
     from headstart.reports.render import writable, write_report
 
-    _need_labels(read)
+    need_labels(read)
     writable(out)
 
     result = benchmark(

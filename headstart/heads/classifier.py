@@ -1,184 +1,334 @@
-"""Classifier: the head chosen, with all it needs to be used again: classes, encoders, columns."""
+"""Classifier: members fused and calibrated, with all it needs to be used again; a scikit-learn estimator."""
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from headstart.embeddings.duplicates import near_duplicate_groups
 from headstart.embeddings.features import Features
 from headstart.errors import ModelError
-from headstart.files import file_digest, write_text_atomically
-from headstart.heads.bank import HeadBank, HeadTask
+from headstart.heads.calibration import Calibration, Decisions
 from headstart.heads.config import HeadConfig
-from headstart.heads.splits import holdout
-from headstart.runtime import keras, now, tensorflow, versions
+from headstart.heads.control import Control
+from headstart.heads.fusion import Fusion
+from headstart.heads.members import evidence, members_of
+from headstart.heads.nested import INNER_SHARE, Listings, Panel, cut
+from headstart.heads.saved import CARD, read_folder, write_folder
+from headstart.heads.splits import Fold, holdout
+from headstart.runtime import now, versions
 
-FORMAT = 1
-INNER_SHARE = 0.125
-_HEAD, _CARD = "head.keras", "classifier.json"
+ARRAY = "X"
+"""What the one encoder of plain arrays is called."""
 _BATCH = 8192
 
 
-class Classifier:
-    """Vectors → categories with one dense head. `fit` it or `load` it.
+class Classifier(ClassifierMixin, BaseEstimator):
+    """Vectors → categories, with probabilities that are frequencies. `fit` it or `load` it.
+
+    X is `Features`, or an array ``(n, D)``, which counts as the vectors of one encoder of texts.
+
+    Args:
+        encoders: whose vectors it reads, in this order; all that there are if None.
+        fusion: ``"late"``, ``"concat"`` or ``"gated"``; this and the next are those of `HeadConfig`.
+        seed: of the inner folds and the initial weights.
 
     Attributes:
-        config: the head's settings.
-        seed: of the inner split and the initial weights.
-        classes_: category names in alphabetical order; the columns of `predict_proba`.
+        classes_: the K categories in order, the columns of `predict_proba`.
+        config_: the head's settings.
+        fusion_: the members' weights.
+        calibrated_: whether listings could be held back to learn the fusion's weights and what to accept.
+        calibration_: what was seen of those, or None.
+        out_of_fold_: probabilities ``(n, K)`` that heads gave which had not learnt from the listing; NaN for listings
+            without a category, or in one that cannot be held back. Not of a loaded classifier.
         fingerprints_: encoder name → fingerprint of the encoder whose vectors it was fitted on.
         seconds_: what the fit took.
-        columns: how the catalogue it was fitted on was read, for `headstart predict`; JSON values.
+        columns_: how the catalogue it was fitted on was read, for `headstart predict`; JSON values.
     """
 
-    def __init__(self, config: HeadConfig, seed: int = 0) -> None:
-        self.config = config
+    def __init__(
+        self,
+        encoders: Sequence[str] | None = None,
+        fusion: str = "late",
+        hidden: int = 0,
+        dropout: float = 0.0,
+        l2: float = 8.0,
+        learning_rate: float = 1.0,
+        balanced: bool = True,
+        absent: float = 0.2,
+        words: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.encoders = encoders
+        self.fusion = fusion
+        self.hidden = hidden
+        self.dropout = dropout
+        self.l2 = l2
+        self.learning_rate = learning_rate
+        self.balanced = balanced
+        self.absent = absent
+        self.words = words
         self.seed = seed
-        self.columns: dict[str, Any] = {}
-        self._network: Any = None
-        self._folder: Path | None = None
+
+    @classmethod
+    def of(cls, config: HeadConfig, seed: int = 0) -> Self:
+        """One with the settings of `config`."""
+        return cls(**vars(config), seed=seed)
 
     def fit(
-        self, features: Features, labels: Sequence[str | None] | None = None, groups: np.ndarray | None = None
-    ) -> Classifier:
-        """Learn from the listings that have a label.
+        self,
+        X: Features | np.ndarray,
+        y: Sequence[Any] | np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+        texts: Sequence[str | None] | None = None,
+    ) -> Self:
+        """Learn from the listings that have a category.
 
-        An eighth of them, near-duplicates kept whole, is held back to find when to stop; then the head learns from
-        all of them for as many steps.
+        Heads of some inner folds, near-duplicates kept whole, show how to weigh the members and what to accept; then
+        every member learns from all listings.
 
         Args:
-            features: n listings.
-            labels: n categories, None where there is none; those of `features` if not given.
-            groups: near-duplicate group of each listing ``(n,)``; found among all pairs if not given.
+            X: n listings.
+            y: n categories, strings, numbers or bools; for Features None where a listing has none, and those of the
+                Features if not given.
+            groups: near-duplicate group of each listing ``(n,)``; if not given found among all pairs of Features, and
+                each row of an array by itself.
+            texts: of each listing, where words are a member.
 
         Raises:
             ModelError: fewer than two categories, or no vectors of an encoder.
+            ValueError: an array that scikit-learn refuses.
         """
-        labels = features.labels if labels is None else labels
-        self.classes_ = sorted({label for label in labels if label is not None})
-        if len(self.classes_) < 2:
-            found = f"only {self.classes_[0]!r}" if self.classes_ else "none"
-            raise ModelError(f"a head learns to tell two or more categories apart, there is {found}: check --label")
-        number = {label: code for code, label in enumerate(self.classes_)}
-        rows = np.array([row for row, label in enumerate(labels) if label is not None])
-        known = features.take(rows)
-        codes = np.array([number[label] for label in labels if label is not None])
+        started = time.perf_counter()
+        for name in ("n_features_in_", "feature_names_in_"):  # of an array fitted before
+            self.__dict__.pop(name, None)
+        features, labels = self._given(X, y)
+        if texts is not None and len(texts) != len(features):
+            raise ModelError(f"{len(texts)} texts for {len(features)} listings: give one, or None, for each")
         if groups is None:
-            groups = near_duplicate_groups(features.blocks())
-        train, inner = holdout(codes, groups[rows], INNER_SHARE, self.seed)
-        bank = HeadBank(known, codes, len(self.classes_), [HeadTask(self.config, train, inner, self.seed)]).fit()
-        self.seconds_ = bank.seconds
-        self._network = bank.network(0)
-        self.fingerprints_ = {name: features.fingerprints.get(name, "") for name in self.config.encoders}
+            groups = near_duplicate_groups(features.blocks()) if isinstance(X, Features) else np.arange(len(features))
+        elif len(groups) != len(features):
+            raise ModelError(f"{len(groups)} groups for {len(features)} listings: give one for each")
+        known = np.fromiter((label is not None for label in labels), bool, len(labels))
+        self.classes_, codes = _categories(labels if known.all() else [label for label in labels if label is not None])
+        if not known.all():
+            rows = np.flatnonzero(known)
+            features, groups = features.take(rows), np.asarray(groups)[rows]
+            texts = texts if texts is None else [texts[row] for row in rows.tolist()]
+
+        names = tuple(features.vectors) if self.encoders is None else tuple(self.encoders)
+        settings = {name: value for name, value in self.get_params().items() if name not in ("encoders", "seed")}
+        self.config_ = HeadConfig(names, **settings)
+        if unknown := [name for name in names if name not in features.vectors]:
+            raise ModelError(f"no vectors of {unknown[0]}; there are those of: {', '.join(features.vectors)}")
+        listings = Listings(features, codes, len(self.classes_), np.asarray(groups), texts)
+        whole = Fold(*holdout(codes, listings.groups, INNER_SHARE, self.seed), np.arange(0), 0)
+        members, side = members_of(self.config_), cut(listings, whole, (self.seed,))
+        panel = Panel(listings, [side], members, self.seed)
+        fused = panel.fuse(members, 0)
+        self._networks = [panel.network(member, 0) for member in members if member is not None]
+        self._control = (
+            Control().fit(texts, codes, listings.classes) if self.config_.words and texts is not None else None
+        )
+        self.fusion_, self.calibration_ = fused.fusion, fused.calibration
+        self.calibrated_ = self.calibration_ is not None
+        self._why = side.why or "there is nothing to read of the listings that could be held back"
+        self.out_of_fold_ = np.full((len(known), len(self.classes_)), np.nan, np.float32)
+        self.out_of_fold_[np.flatnonzero(known)[fused.rows]] = np.exp(fused.log_probabilities)
+        self.fingerprints_ = {name: features.fingerprints.get(name, "") for name in names}
+        self.columns_: dict[str, Any] = {}
+        self.seconds_ = time.perf_counter() - started
         return self
 
-    def predict_proba(self, features: Features) -> np.ndarray:
-        """Probability of each category, float32 ``(n, k)``.
+    def predict_proba(self, X: Features | np.ndarray, texts: Sequence[str | None] | None = None) -> np.ndarray:
+        """Probability of each category, float32 ``(n, K)``.
+
+        Args:
+            X: n listings, in the form that it was fitted on.
+            texts: of each listing, where words are a member.
 
         Raises:
-            ModelError: the vectors are missing, or of another encoder than the head learnt from.
+            ModelError: the vectors are missing, or of another encoder than it was fitted on; or there are no texts.
         """
-        for name in self.config.encoders:
-            if name not in features.vectors:
-                raise ModelError(f"the classifier reads {name}, there are vectors of: {', '.join(features.vectors)}")
-            if features.fingerprints.get(name, "") != self.fingerprints_[name]:
-                raise ModelError(
-                    f"the classifier learnt from {name} {self.fingerprints_[name][:12]}, these vectors are of "
-                    f"{features.fingerprints.get(name, '')[:12]}: train it again"
-                )
+        check_is_fitted(self)
+        features = self._read(X)
+        if self.config_.words and texts is None:
+            raise ModelError("this classifier reads words as well: give the texts of the listings")
+        if self.config_.words and len(texts or ()) != len(features):
+            raise ModelError(f"{len(texts or ())} texts for {len(features)} listings: give one, or None, for each")
         out = np.empty((len(features), len(self.classes_)), np.float32)
-        present = np.stack([features.present[name] for name in self.config.encoders], axis=1).astype(np.float32)
-        for start in range(0, len(features), _BATCH):
-            rows = slice(start, start + _BATCH)
-            inputs = [np.asarray(features.vectors[name][rows], np.float32) for name in self.config.encoders]
-            out[rows] = self.network_([*inputs, present[rows]], training=False).numpy()
+        for rows in _batches(len(features)):
+            part = features if len(rows) == len(features) else features.take(rows)
+            said = texts[rows[0] : rows[-1] + 1] if self.config_.words and texts is not None else None
+            there, has = evidence(part, members_of(self.config_), said)
+            out[rows] = np.exp(self.fusion_.log_probabilities(self._opinions(part, said), there, has))
         return out
 
-    def predict(self, features: Features) -> list[str]:
-        """The most probable category of each listing."""
-        return [self.classes_[code] for code in self.predict_proba(features).argmax(axis=1)]
+    def predict(self, X: Features | np.ndarray, texts: Sequence[str | None] | None = None) -> np.ndarray:
+        """The most probable category of each listing, ``(n,)``."""
+        codes = self.predict_proba(X, texts).argmax(axis=1)
+        return np.asarray(self.classes_[codes])
+
+    def decide(
+        self,
+        X: Features | np.ndarray,
+        error_rate: float = 0.02,
+        coverage: float = 0.95,
+        texts: Sequence[str | None] | None = None,
+    ) -> Decisions:
+        """Accept the most probable category, suggest a few, or send the listing to a person; see `Calibration.decide`.
+
+        Raises:
+            ModelError: as `predict_proba`; or nothing is known of its errors, as too few listings could be held back.
+        """
+        probabilities = self.predict_proba(X, texts)
+        if self.calibration_ is None:
+            raise ModelError(
+                f"nobody knows how often this classifier errs ({self._why}): let it learn from more listings"
+            )
+        there, _ = evidence(self._read(X), members_of(self.config_), texts)
+        return self.calibration_.decide(probabilities, np.any(there, axis=0), error_rate, coverage)
 
     def save(self, folder: Path) -> None:
-        """Write the classifier: ``head.keras`` and then ``classifier.json``, which holds the former's digest.
+        """Write the classifier into a folder; see `headstart.heads.saved`.
 
         Raises:
-            ModelError: the folder cannot be written.
+            ModelError: the folder cannot be written, or the categories are of a type that JSON does not know.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            aside = folder / f".{secrets.token_hex(4)}.keras"
-            self.network_.save(aside)
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
-            aside.replace(folder / _HEAD)
-            card = {
-                "format": FORMAT,
-                "classes": self.classes_,
-                "config": asdict(self.config),
-                "seed": self.seed,
-                "fingerprints": self.fingerprints_,
-                "columns": self.columns,
-                "head": file_digest(folder / _HEAD),
-                "created": now(),
-                "versions": versions(),
-            }
-            write_text_atomically(folder / _CARD, json.dumps(card, indent=1, ensure_ascii=False))
-        except OSError as error:
-            raise ModelError(f"{folder} cannot be written ({error.strerror}): choose another --save") from None
+        check_is_fitted(self)
+        if self.classes_.dtype.kind not in "OUiufb" or not isinstance(self.classes_.tolist()[0], (str, int, float)):
+            raise ModelError(f"categories of type {self.classes_.dtype} cannot be saved: make them strings or numbers")
+        card = {
+            "classes": self.classes_.tolist(),
+            "type": self.classes_.dtype.str,
+            "parameters": {**self.get_params(), "encoders": self.encoders and list(self.encoders)},
+            "config": asdict(self.config_),
+            "fingerprints": self.fingerprints_,
+            "columns": self.columns_,
+            "fusion": self.fusion_.to_json(),
+            "uncalibrated": self._why,
+            "array": [self.n_features_in_] if hasattr(self, "n_features_in_") else [],
+            "names": getattr(self, "feature_names_in_", np.arange(0)).tolist(),
+            "seconds": self.seconds_,
+            "created": now(),
+            "versions": versions(),
+        }
+        parts: dict[str, Any] = {f"head-{number}.keras": each.save for number, each in enumerate(self.networks_)}
+        if self._control is not None:
+            arrays = self._control.arrays()
+            parts["words.npz"] = lambda path: np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        if self.calibration_ is not None:
+            seen = self.calibration_.to_arrays()
+            parts["calibration.npz"] = lambda path: np.savez_compressed(path, **seen)  # type: ignore[arg-type]
+        write_folder(folder, card, parts)
 
     @classmethod
-    def load(cls, folder: Path) -> Classifier:
-        """Read a classifier that `save` wrote. No pickle, no code: weights and JSON.
+    def load(cls, folder: Path) -> Self:
+        """Read a classifier that `save` wrote. No pickle, no code: networks, arrays and JSON.
 
         Raises:
-            ModelError: a file is missing or damaged, or the format is newer than this headstart.
+            ModelError: a file is missing or has changed, or the folder is of another format.
         """
-        for name in (_CARD, _HEAD):
-            if not (folder / name).is_file():
-                raise ModelError(
-                    f"{folder} is no classifier, it has no {name}: train one with 'headstart train --save'"
-                )
+        card, parts = read_folder(folder)
         try:
-            card = json.loads((folder / _CARD).read_bytes())
-            if card["format"] > FORMAT:
-                raise ModelError(f"{folder} is of format {card['format']}, this headstart reads {FORMAT}: upgrade it")
-            config = HeadConfig(**{**card["config"], "encoders": tuple(card["config"]["encoders"])})
-            classifier = cls(config, card["seed"])
-            classifier.classes_ = [str(label) for label in card["classes"]]
-            classifier.fingerprints_ = {name: str(card["fingerprints"][name]) for name in config.encoders}
-            classifier.columns, digest = dict(card["columns"]), card["head"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{folder / _CARD} is damaged ({error}): train the classifier again") from None
-        if file_digest(folder / _HEAD) != digest:
-            raise ModelError(f"{folder / _HEAD} is not the one that {_CARD} describes: train the classifier again")
-        classifier._folder = folder
-        return classifier
+            given = card["parameters"]["encoders"]
+            made = cls(**{**card["parameters"], "encoders": given and tuple(given)})
+            made.config_ = HeadConfig(**{**card["config"], "encoders": tuple(card["config"]["encoders"])})
+            made.classes_ = np.array([*card["classes"]], dtype=card["type"])
+            made.fingerprints_ = {name: str(card["fingerprints"][name]) for name in made.config_.encoders}
+            made.columns_, made.seconds_, made._why = dict(card["columns"]), card["seconds"], str(card["uncalibrated"])
+            made.fusion_ = Fusion.from_json(card["fusion"])
+            if card["array"]:
+                (made.n_features_in_,) = card["array"]
+            if card["names"]:
+                made.feature_names_in_ = np.array(card["names"], object)
+            made._kept = [parts[f"head-{number}.keras"] for number in range(len(made.config_.members()))]
+            made._networks = []
+            words, seen = parts.get("words.npz"), parts.get("calibration.npz")
+            made._control = Control.from_arrays(words.arrays()) if words else None
+            made.calibration_ = Calibration.from_arrays(seen.arrays()) if seen else None
+            made.calibrated_ = made.calibration_ is not None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{folder / CARD} is damaged ({error}): train the classifier again") from None
+        return made
 
     @property
-    def network_(self) -> Any:
-        """The Keras model of the head; of a loaded classifier, read when it is first needed: Keras takes seconds.
+    def networks_(self) -> list[Any]:
+        """The Keras model of each head; of a loaded classifier, read when it is first needed: Keras takes seconds.
 
         Raises:
-            ModelError: this Keras cannot read it, or it does not fit the classes.
+            ModelError: this Keras cannot read one, or it does not fit the classes.
         """
-        if self._network is None and self._folder is not None:
-            head = self._folder / _HEAD
-            tensorflow()
-            try:
-                network = keras().models.load_model(head, compile=False)
-            except (OSError, ValueError, KeyError, TypeError):  # what Keras says of it takes many lines
+        if not self._networks:
+            self._networks = [part.network(len(self.classes_)) for part in self._kept]
+        return self._networks
+
+    def _given(self, X: Features | np.ndarray, y: Any) -> tuple[Features, Sequence[Any]]:
+        """What `fit` is given, as Features and as many labels."""
+        if isinstance(X, Features):
+            labels = X.labels if y is None else y
+            if len(labels) != len(X):
+                raise ModelError(f"{len(labels)} categories for {len(X)} listings: give one, or None, for each")
+            return X, labels.tolist() if isinstance(labels, np.ndarray) else labels
+        array, labels = validate_data(self, X, y, dtype=(np.float32, np.float16), ensure_min_samples=2)
+        check_classification_targets(labels)
+        return _as_features(array), labels
+
+    def _read(self, X: Features | np.ndarray) -> Features:
+        """Features that it can read, or a refusal."""
+        if not isinstance(X, Features):
+            if not hasattr(self, "n_features_in_"):
+                read = ", ".join(self.config_.encoders)
+                raise ModelError(f"the classifier learnt from vectors of {read}: give Features, not an array")
+            return _as_features(validate_data(self, X, reset=False, dtype=(np.float32, np.float16)))
+        for name, learnt in self.fingerprints_.items():
+            if name not in X.vectors:
+                raise ModelError(f"the classifier reads {name}, there are vectors of: {', '.join(X.vectors)}")
+            if (found := X.fingerprints.get(name, "")) != learnt:
                 raise ModelError(
-                    f"{head} cannot be read by Keras {keras().__version__}: train the classifier again"
-                ) from None
-            if network.output_shape[-1] != len(self.classes_):
-                raise ModelError(f"{head} tells other categories apart than {_CARD} names: train the classifier again")
-            self._network = network
-        return self._network
+                    f"the classifier learnt from {name} {learnt[:12]}, these vectors are of {found[:12]}: "
+                    "train it again"
+                )
+        return X
+
+    def _opinions(self, features: Features, texts: Sequence[str | None] | None) -> np.ndarray:
+        """Log-probabilities of each member, float32 ``(M, n, K)``."""
+        said = []
+        for member, network in zip(self.config_.members(), self.networks_, strict=True):
+            inputs = [np.asarray(features.vectors[name], np.float32) for name in member.encoders]
+            inputs.append(np.stack([features.present[name] for name in member.encoders], axis=1).astype(np.float32))
+            said.append(np.log(np.maximum(network(inputs, training=False).numpy(), 1e-30)))
+        if self._control is not None and texts is not None:
+            said.append(self._control.log_probabilities(texts).astype(np.float32))
+        return np.array(said)
+
+
+def _categories(labels: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The categories in order, and the number of each listing's."""
+    if not isinstance(labels, np.ndarray) and len(kinds := {type(label).__name__ for label in labels}) > 1:
+        raise ModelError(
+            f"categories of several types, {' and '.join(sorted(kinds))}: make them all of one, such as str"
+        )
+    classes, codes = np.unique(labels if isinstance(labels, np.ndarray) else list(labels), return_inverse=True)
+    if len(classes) < 2:
+        found = f"only {classes.tolist()[0]!r}" if len(classes) else "none"
+        raise ModelError(f"a classifier tells two or more categories apart, there is {found}: check --label")
+    return classes, codes
+
+
+def _as_features(X: np.ndarray) -> Features:
+    rows = len(X)
+    return Features(("",) * rows, (None,) * rows, {ARRAY: X}, {ARRAY: np.ones(rows, bool)}, {ARRAY: "text"})
+
+
+def _batches(rows: int) -> Iterator[np.ndarray]:
+    for start in range(0, rows, _BATCH):
+        yield np.arange(start, min(start + _BATCH, rows))

@@ -32,7 +32,7 @@ def repeated_folds(
     groups: np.ndarray,
     folds: int = 5,
     repeats: int = 2,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     inner_share: float = 0.125,
 ) -> list[Fold]:
     """Stratified grouped k-fold, drawn anew for each repeat, each training side with its inner split.
@@ -57,14 +57,15 @@ def repeated_folds(
     if folds < 2 or repeats < 1:
         raise HeadstartError(f"{folds} folds, {repeats} repeats: at least 2 folds and 1 repeat are needed")
     rows = np.arange(len(labels))
+    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
     result = []
     for repeat in range(repeats):
-        rng = np.random.default_rng((seed, repeat))
+        rng = np.random.default_rng((*seeds, repeat))
         fold_of = _deal(labels, groups, [1 / folds] * folds, range(folds), rng)
         _check(labels, fold_of, folds)
         for number in range(folds):
             side = rows[fold_of != number]
-            train, inner = holdout(labels[side], groups[side], inner_share, (seed, repeat, number))
+            train, inner = holdout(labels[side], groups[side], inner_share, (*seeds, repeat, number))
             result.append(Fold(side[train], side[inner], rows[fold_of == number], repeat))
     return result
 

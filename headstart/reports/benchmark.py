@@ -17,14 +17,17 @@ from headstart.embeddings.features import Features
 from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import HeadstartError
 from headstart.extract.run import Extraction
-from headstart.heads.bank import HeadBank, HeadTask
 from headstart.heads.classifier import Classifier
-from headstart.heads.config import HeadConfig, head_encoders
-from headstart.heads.control import SETTINGS, Control, control_fold
+from headstart.heads.config import HeadConfig
+from headstart.heads.control import SETTINGS, Control
+from headstart.heads.members import IMAGE, TEXT
+from headstart.heads.nested import INNER_FOLDS, Listings
 from headstart.heads.splits import Fold, judgeable, repeated_folds
-from headstart.progress import progress
 from headstart.reports import wording
 from headstart.reports.compare import compare_all
+from headstart.reports.confidence import confidence
+from headstart.reports.judging import FUSED, PAIRS, Judgement, Jury, approaches, split_in_half, title
+from headstart.reports.learning import learning_curve
 from headstart.reports.metrics import GroupBootstrap, accuracy, figures, hits
 from headstart.reports.result import (
     Approach,
@@ -33,20 +36,14 @@ from headstart.reports.result import (
     Comparison,
     Duplicates,
     EncoderFigures,
+    Missing,
     Protocol,
     Seconds,
 )
-from headstart.runtime import cores, machine, now, versions
+from headstart.runtime import machine, now, versions
 
 TIMINGS = 3
 """Each approach is fitted so many times on all judged listings for its seconds to train; the median is told."""
-TITLES = {
-    "text": "Text alone",
-    "image": "Photo alone",
-    "fused": "Fused text and photo",
-    "control": "TF-IDF control",
-}
-PAIRS = (("fused", "text"), ("fused", "image"), ("fused", "control"), ("text", "control"))
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,10 @@ class Settings:
     seed: int = 0
     cosine: float = 0.95
     """Listings whose text or photo vectors are at least so near are near-duplicates."""
+    error_rate: float = 0.02
+    """Wrong categories allowed among what is accepted."""
+    coverage: float = 0.95
+    """How often a set of suggestions is to hold the right category."""
     resamples: int = 2000
 
 
@@ -65,25 +66,11 @@ class Settings:
 class _Judged:
     """The listings that can be judged, and their folds."""
 
-    features: Features
-    texts: list[str | None]
-    codes: np.ndarray
-    classes: list[str]
-    groups: np.ndarray
+    listings: Listings
+    names: list[str]
+    """Of the categories."""
     grouped: list[Fold]
     ungrouped: list[Fold]
-
-    @property
-    def all_folds(self) -> list[Fold]:
-        return self.grouped + self.ungrouped
-
-    def out_of_fold(self, opinions: Sequence[np.ndarray], folds: list[Fold]) -> np.ndarray:
-        """Opinions on each fold's test rows → ``(repeats, n, k)``."""
-        repeats = 1 + max(fold.repeat for fold in folds)
-        out = np.full((repeats, len(self.codes), len(self.classes)), np.nan)
-        for fold, opinion in zip(folds, opinions, strict=True):
-            out[fold.repeat, fold.test] = opinion
-        return out
 
 
 def benchmark(
@@ -97,13 +84,14 @@ def benchmark(
     command: str,
     drawn: bool = False,
 ) -> BenchmarkResult:
-    """Judge text, image, fused and control on the same folds.
+    """Judge text, image, their fusions and the control on the same folds.
 
     Args:
         catalog: read once before, so that it is counted; its texts are read again for the control.
         features: of that catalogue.
         extractions: what `extract` said of it.
         stores: where the vectors are kept; their receipts hold the encoding times.
+        settings: how to judge.
         title: of the report.
         command: that gives this result again.
         drawn: the listings are drawn, not real.
@@ -114,41 +102,19 @@ def benchmark(
     groups = near_duplicate_groups(features.blocks(), settings.cosine)
     mask, rare = judgeable(features.labels, groups, settings.folds)
     judged = _judged(catalog, features, groups, mask, settings)
-    configs = {name: HeadConfig(encoders) for name, encoders in _heads(features).items()}
-
-    opinions = _head_opinions(judged, configs)
+    listings, bootstrap = judged.listings, GroupBootstrap(groups[mask], settings.resamples, settings.seed)
     # Without text vectors near-duplicate texts are not seen, and the control would be judged on copies.
-    with_control = "text" in configs
-    if with_control:
-        opinions["control"] = _control_opinions(judged)
-    costs = {name: _head_seconds(judged, config) for name, config in configs.items()}
-    if with_control:
-        costs["control"] = _control_seconds(judged)
-
-    bootstrap = GroupBootstrap(judged.groups, settings.resamples, settings.seed)
+    configs = approaches(listings.features, words=any(kind == TEXT for kind in features.modality.values()))
+    jury = Jury(listings, configs, judged.grouped, judged.ungrouped, settings.seed)
     encoders = _encoder_figures(extractions, stores)
     encoding = {figure.name: figure.seconds for figure in encoders}
-    approaches, correct = [], {}
-    half = len(judged.grouped)
-    for name, opinion in opinions.items():
-        grouped = judged.out_of_fold(opinion[:half], judged.grouped)
-        leaky = judged.out_of_fold(opinion[half:], judged.ungrouped)
-        correct[name] = hits(judged.codes, grouped)
-        found = figures(judged.codes, grouped, judged.classes, judged.grouped, bootstrap)
-        read = configs[name].encoders if name in configs else ()
-        train, predict = costs[name]
-        told = asdict(configs[name]) if name in configs else SETTINGS
-        approaches.append(
-            Approach(
-                name=name,
-                title=_title(name, len(read)),
-                encoders=read,
-                settings={key: value for key, value in told.items() if key != "encoders"},
-                seconds=Seconds(sum(encoding[encoder] for encoder in read), train, predict),
-                ungrouped_accuracy=accuracy(hits(judged.codes, leaky), bootstrap),
-                **vars(found),
-            )
-        )
+    found, correct = [], {}
+    for name, config in configs.items():
+        judgement = jury.judge(name, settings.error_rate, settings.coverage)
+        correct[name] = hits(listings.codes, judgement.probabilities)
+        cost = _seconds(listings, config, encoding)
+        found.append(_approach(name, config, judgement, judged, bootstrap, cost, settings.seed))
+    chosen = min(found, key=lambda approach: approach.inner_loss).name
     alone = [(name.partition(": ")[0], name) for name in correct if ": " in name]
     alone += [(a, b) for (kind, a), (other, b) in combinations(alone, 2) if kind == other]
     pairs = [(a, b) for a, b in (*PAIRS, *alone) if a in correct and b in correct]
@@ -158,7 +124,7 @@ def benchmark(
     unreadable = Counter(dict(failure for extraction in extractions for failure in extraction.failures).values())
     return BenchmarkResult(
         title=title,
-        verdict=_verdict(approaches, comparisons),
+        verdict=_verdict(found, comparisons, chosen),
         catalog=CatalogFigures(
             path=str(catalog.path),
             drawn=drawn,
@@ -166,13 +132,21 @@ def benchmark(
             with_text=counts.with_text,
             with_image=counts.with_image,
             with_label=counts.with_label,
-            classes=len(judged.classes),
-            judged=len(judged.codes),
-            class_rows={label: int((judged.codes == code).sum()) for code, label in enumerate(judged.classes)},
+            classes=len(judged.names),
+            judged=len(listings.codes),
+            class_rows={label: int((listings.codes == code).sum()) for code, label in enumerate(judged.names)},
             rare=rare,
             problems={**counts.problems, **unreadable},
         ),
-        protocol=Protocol(settings.folds, settings.repeats, settings.seed, settings.resamples),
+        protocol=Protocol(
+            settings.folds,
+            settings.repeats,
+            settings.seed,
+            settings.resamples,
+            INNER_FOLDS,
+            settings.error_rate,
+            settings.coverage,
+        ),
         duplicates=Duplicates(
             cosine=settings.cosine,
             groups=int((sizes > 1).sum()),
@@ -180,25 +154,47 @@ def benchmark(
             largest=int(sizes.max()),
         ),
         encoders=encoders,
-        approaches=tuple(approaches),
+        approaches=tuple(found),
         comparisons=comparisons,
+        chosen=chosen,
+        learning=learning_curve(
+            jury, [name for name in (TEXT, IMAGE, "late", "control") if name in configs], bootstrap, settings.seed
+        ),
         provenance={"date": now(), "command": command, "machine": machine(), **versions()},
     )
 
 
-def _heads(features: Features) -> dict[str, tuple[str, ...]]:
-    """The heads to judge; where a modality has several encoders, each of them alone as well."""
-    heads = head_encoders(features)
-    several = [modality for modality in ("text", "image") if len(heads.get(modality, ())) > 1]
-    return heads | {f"{modality}: {name}": (name,) for modality in several for name in heads[modality]}
+def _approach(
+    name: str,
+    config: HeadConfig | None,
+    judgement: Judgement,
+    judged: _Judged,
+    bootstrap: GroupBootstrap,
+    seconds: Seconds,
+    seed: int,
+) -> Approach:
+    listings = judged.listings
+    found = figures(listings.codes, judgement.probabilities, judged.names, judged.grouped, bootstrap)
+    told = asdict(config) if config else SETTINGS
+    return Approach(
+        name=name,
+        title=title(name, config, listings.features),
+        encoders=config.encoders if config else (),
+        settings={key: value for key, value in told.items() if key != "encoders"},
+        seconds=seconds,
+        ungrouped_accuracy=accuracy(hits(listings.codes, judgement.ungrouped), bootstrap),
+        confidence=confidence(listings.codes, judgement, bootstrap),
+        missing=_missing(listings.codes, judgement, bootstrap, seed),
+        inner_loss=judgement.inner_loss,
+        weights=judgement.weights,
+        **vars(found),
+    )
 
 
-def _title(name: str, encoders: int) -> str:
-    modality, colon, encoder = name.partition(": ")
-    kind = "Text" if modality == "text" else "Photo"
-    if colon:
-        return f"{kind}, {encoder} only"
-    return f"{kind}, {encoders} encoders" if name in ("text", "image") and encoders > 1 else TITLES[name]
+def _missing(codes: np.ndarray, judgement: Judgement, bootstrap: GroupBootstrap, seed: int) -> Missing:
+    without = {kind: hits(codes, said) for kind, said in judgement.without.items()}
+    half = np.where(split_in_half(len(codes), seed), without[IMAGE], without[TEXT])
+    return Missing(*(accuracy(each, bootstrap) for each in (without[IMAGE], without[TEXT], half)))
 
 
 def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.ndarray, settings: Settings) -> _Judged:
@@ -223,63 +219,29 @@ def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.n
         raise HeadstartError(f"{catalog.path} changed while it was read: run the command again")
     names, share = np.array(list(chosen.labels)), (settings.folds, settings.repeats, settings.seed)
     return _Judged(
-        features=chosen,
-        texts=[texts[row] for row in rows],
-        codes=codes,
-        classes=classes,
-        groups=groups[rows],
+        Listings(chosen, codes, len(classes), groups[rows], [texts[row] for row in rows]),
+        classes,
         grouped=repeated_folds(names, groups[rows], *share),
         ungrouped=repeated_folds(names, np.arange(len(rows)), *share),
     )
 
 
-def _head_opinions(judged: _Judged, configs: dict[str, HeadConfig]) -> dict[str, list[np.ndarray]]:
-    """Each head's probabilities for the test rows of every fold, all heads from one bank."""
-    tasks = [
-        HeadTask(config, fold.train, fold.inner, seed)
-        for config in configs.values()
-        for seed, fold in enumerate(judged.all_folds)
-    ]
-    every = HeadBank(judged.features, judged.codes, len(judged.classes), tasks).fit().probabilities()
-    opinions = {}
-    for place, name in enumerate(configs):
-        heads = every[place * len(judged.all_folds) :]
-        opinions[name] = [head[fold.test] for head, fold in zip(heads, judged.all_folds, strict=False)]
-    return opinions
+def _seconds(listings: Listings, config: HeadConfig | None, encoding: dict[str, float]) -> Seconds:
+    """Seconds to encode, to fit the approach on all judged listings, and to classify them all from their vectors.
 
-
-def _control_opinions(judged: _Judged) -> list[np.ndarray]:
-    """The control's probabilities for the test rows of every fold; it learns from train and inner rows, as heads do."""
-    from joblib import Parallel, delayed
-
-    folds = judged.all_folds
-    jobs = (
-        delayed(control_fold)(judged.texts, judged.codes, np.concatenate([fold.train, fold.inner]), fold.test)
-        for fold in folds
-    )
-    opinions = []
-    with progress("training the control", len(folds)) as advance:
-        for opinion in Parallel(n_jobs=min(cores(), len(folds)), return_as="generator")(jobs):
-            opinions.append(opinion)
-            advance(1)
-    return opinions
-
-
-def _head_seconds(judged: _Judged, config: HeadConfig) -> tuple[float, float]:
-    """Seconds to fit this head alone on all judged listings, and to classify them all from their vectors."""
+    The control counts its words anew each time: it has no vectors to keep.
+    """
+    texts = listings.texts or []
+    if config is None:
+        control = Control()
+        fits = [_time(lambda: control.fit(texts, listings.codes)) for _ in range(TIMINGS)]
+        return Seconds(0.0, median(fits), median(_time(lambda: control.probabilities(texts)) for _ in range(TIMINGS)))
     fits, predictions = [], []
     for seed in range(TIMINGS):
-        classifier = Classifier(config, seed).fit(judged.features, groups=judged.groups)
+        classifier = Classifier.of(config, seed).fit(listings.features, groups=listings.groups, texts=texts)
         fits.append(classifier.seconds_)
-        predictions.append(_time(lambda classifier=classifier: classifier.predict_proba(judged.features)))  # type: ignore[misc]
-    return median(fits), median(predictions)
-
-
-def _control_seconds(judged: _Judged) -> tuple[float, float]:
-    """The same for the control, its words counted again each time: it has no vectors to keep."""
-    control = Control()
-    fits = [_time(lambda: control.fit(judged.texts, judged.codes)) for _ in range(TIMINGS)]
-    return median(fits), median(_time(lambda: control.probabilities(judged.texts)) for _ in range(TIMINGS))
+        predictions.append(_time(lambda fitted=classifier: fitted.predict_proba(listings.features, texts)))  # type: ignore[misc]
+    return Seconds(sum(encoding[name] for name in config.encoders), median(fits), median(predictions))
 
 
 def _time(work: Callable[[], object]) -> float:
@@ -308,28 +270,34 @@ def _encoder_figures(extractions: Sequence[Extraction], stores: Sequence[Embeddi
     return tuple(found)
 
 
-def _verdict(approaches: list[Approach], comparisons: tuple[Comparison, ...]) -> tuple[str, ...]:
-    """The result in words: which approach is best, whether that can be told, and what it costs."""
-    best = max(approaches, key=lambda approach: approach.accuracy.mean)
-    by_name = {approach.name: approach for approach in approaches}
+def _verdict(found: Sequence[Approach], comparisons: Sequence[Comparison], chosen: str) -> tuple[str, ...]:
+    """The result in words: which approach to take, whether it can be told from simpler ones, and what it costs."""
+    by_name = {approach.name: approach for approach in found}
+    best = by_name[chosen]
     sentences = [
         f"{best.title}: {wording.percent(best.accuracy.mean)} of the listings get their right category "
-        f"(95 % interval {wording.interval(best.accuracy)}), the most of {len(approaches)} approaches."
+        f"(95 % interval {wording.interval(best.accuracy)}). Of {len(found)} approaches it had the lowest loss on the "
+        "training sides' inner folds, by which it was chosen."
     ]
     for other, against in (("text", "text alone"), ("control", "the TF-IDF control")):
-        found = next((c for c in comparisons if (c.a, c.b) == ("fused", other)), None)
-        if found is None:
+        one = next((c for c in comparisons if (c.a, c.b) == (chosen, other)), None)
+        if one is None:
             continue
-        gain = wording.points(found.difference.mean)
-        if found.verdict == "not distinguishable":
-            told = f"Fused text and photo cannot be told from {against}: {gain}, which may be chance."
+        gain = wording.points(one.difference.mean)
+        if one.verdict == "not distinguishable":
+            sentences.append(f"It cannot be told from {against}: {gain}, which may be chance.")
         else:
-            told = f"Fused text and photo is {found.verdict} than {against}: {gain}, more than chance explains."
-        sentences.append(told)
-    heads = [by_name[name] for name in ("fused", "text", "image") if name in by_name]
-    if heads:
+            sentences.append(f"It is {one.verdict} than {against}: {gain}, more than chance explains.")
+    taken = best.confidence.accepted
+    if taken.share.mean > 0:
         sentences.append(
-            f"Reading every listing took {wording.seconds(heads[0].seconds.encode)}, once; a head then trains in "
-            f"{wording.seconds(heads[0].seconds.train)}."
+            f"{wording.percent(taken.share.mean)} of the listings can be accepted without a look, "
+            f"{wording.percent(taken.error.mean)} of them wrongly."
+        )
+    read = [by_name[name] for name in (*FUSED, "text", "image") if name in by_name]
+    if read:
+        sentences.append(
+            f"Reading every listing took {wording.seconds(read[0].seconds.encode)}, once; {read[0].title[0].lower()}"
+            f"{read[0].title[1:]} then trains in {wording.seconds(read[0].seconds.train)}."
         )
     return tuple(sentences)

@@ -85,6 +85,26 @@ def corrected_t_test(differences: np.ndarray, test_to_train: float) -> float:
     return float(2 * stdtr(len(differences) - 1, -abs(mean) / error))
 
 
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, float]:
+    """McNemar's exact test on a holdout: both classifiers trained once, each listing judged once (McNemar 1947).
+
+    If both are equally good, each listing on which just one is right is a fair coin. The test takes listings for
+    independent: near-duplicates, right or wrong together, make it too sure. Where a holdout has them, judge one listing
+    of each group.
+
+    Args:
+        correct_a, correct_b: whether each listing was right ``(n,)`` bool.
+
+    Returns:
+        Listings that only ``a`` got right, those that only ``b`` did, and the two-sided binomial p-value.
+    """
+    from scipy.special import bdtr  # the binomial distribution; scipy.stats takes far longer to import
+
+    a_only, b_only = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
+    p_value = min(1.0, 2 * float(bdtr(min(a_only, b_only), a_only + b_only, 0.5)))
+    return a_only, b_only, p_value
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (Holm 1979), in the order given: compare each with the level wanted."""
     adjusted = [0.0] * len(p_values)

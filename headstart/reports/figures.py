@@ -1,47 +1,35 @@
-"""The figures of the benchmark report: one function a figure, each with its table.
-
-Drawn 358 units wide, the text column of a 390-pixel phone: one unit is one pixel there, and every label is at
-least 11 pixels high. The ink is `currentColor` and the colours are CSS variables, so that one drawing serves
-light, dark and paper; the fall-backs are mid-tones near the colour-blind safe palette of Okabe and Ito.
-"""
+"""The figures of the benchmark report: one function a figure, each with its table."""
 
 from __future__ import annotations
 
-import html
-import io
-import re
-import unicodedata
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from headstart.reports.result import Approach, BenchmarkResult, ClassFigures
-from headstart.reports.wording import count, interval, percent, points, seconds
+from headstart.reports import tables
+from headstart.reports.drawing import (
+    FONT,
+    INK,
+    MAIN,
+    MUTED,
+    OTHER,
+    THIRD,
+    WIDTH,
+    canvas,
+    cut,
+    dot,
+    in_percent,
+    legend,
+    mark,
+    plane,
+    rows_with_words,
+    svg,
+    write,
+)
+from headstart.reports.result import Approach, BenchmarkResult, Interval
+from headstart.reports.tables import Table, by_accuracy
+from headstart.reports.wording import asked, count, interval, percent, seconds
 
-WIDTH = 358
-FONT = 11.5
-MOST_CLASSES = 24
-"""More categories than this and only those found worst are drawn."""
-
-# Matplotlib knows no CSS: each role gets a colour of its own, exchanged for the right-hand side afterwards.
-INK, MUTED, RULE, MAIN, OTHER, THIRD = (f"#00000{n}" for n in range(1, 7))
-CSS = {
-    INK: "currentColor",
-    MUTED: "var(--muted, #737b84)",
-    RULE: "var(--rule, #c3c8ce)",
-    MAIN: "var(--main, #2b7bb0)",
-    OTHER: "var(--other, #c8652a)",
-    THIRD: "var(--third, #249375)",
-}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A header and rows of as many cells, ready to print."""
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+LOOKS = ((MAIN, "o"), (OTHER, "s"), (THIRD, "^"), (INK, "D"), (MUTED, "v"))
+"""Of the curves, chosen approach first."""
 
 
 @dataclass(frozen=True)
@@ -52,64 +40,32 @@ class Figure:
     table: Table
 
 
-def by_accuracy(result: BenchmarkResult) -> list[Approach]:
-    """The approaches, best first."""
-    return sorted(result.approaches, key=lambda approach: -approach.accuracy.mean)
-
-
 def leaderboard(result: BenchmarkResult) -> Figure:
     """Accuracy of each approach with its interval; hollow, what ignoring near-duplicates would have shown."""
     ranked = by_accuracy(result)
     ends = [(a.accuracy, a.ungrouped_accuracy) for a in ranked]
-    figure, axes = _rows(
+    figure, axes = rows_with_words(
         [(a.title, percent(a.accuracy.mean)) for a in ranked],
         low=min(min(g.low, u.low) for g, u in ends),
         high=max(max(g.high, u.high) for g, u in ends),
     )
     for row, approach in enumerate(ranked):
-        _dot(axes, row - 0.04, approach.accuracy, MAIN)
-        _dot(axes, row + 0.24, approach.ungrouped_accuracy, OTHER, hollow=True)
-    _legend(figure, [("near-duplicates kept together", MAIN, "o", True), ("ignored", OTHER, "o", False)])
+        dot(axes, row - 0.04, approach.accuracy, MAIN)
+        dot(axes, row + 0.24, approach.ungrouped_accuracy, OTHER, hollow=True)
+    legend(figure, [("near-duplicates kept together", MAIN, "o", True), ("ignored", OTHER, "o", False)])
     alt = "; ".join(f"{a.title} {percent(a.accuracy.mean)}, between {interval(a.accuracy)}" for a in ranked)
     return Figure(
-        _svg(figure, "leaderboard", "Accuracy of each approach, with 95 % intervals", alt),
-        accuracy_table(result),
-    )
-
-
-def accuracy_table(result: BenchmarkResult) -> Table:
-    """The numbers of `leaderboard`, and the spread of the folds."""
-    return Table(
-        (
-            "Approach",
-            "Accuracy",
-            "95 % interval",
-            "Weakest fold",
-            "Strongest fold",
-            "Near-duplicates ignored",
-            "Changed by",
-        ),
-        tuple(
-            (
-                a.title,
-                percent(a.accuracy.mean),
-                interval(a.accuracy),
-                percent(min(a.folds)) if a.folds else "",
-                percent(max(a.folds)) if a.folds else "",
-                percent(a.ungrouped_accuracy.mean),
-                points(a.ungrouped_accuracy.mean - a.accuracy.mean),
-            )
-            for a in by_accuracy(result)
-        ),
+        svg(figure, "leaderboard", "Accuracy of each approach, with 95 % intervals", alt),
+        tables.accuracy(result),
     )
 
 
 def recall(result: BenchmarkResult) -> Figure:
-    """How many of each category's listings the best approach finds, beside text alone and image alone."""
-    best, drawn = result.best, _weakest(result)
-    others, found = _beside(result)
+    """How many of each category's listings the chosen approach finds, beside text alone and image alone."""
+    drawn = tables.weakest(result)
+    others, found = tables.beside(result)
     values = [by_label[c.label] for by_label in found for c in drawn if c.label in by_label]
-    figure, axes = _rows(
+    figure, axes = rows_with_words(
         [(c.label, percent(c.recall.mean)) for c in drawn],
         low=min([c.recall.low for c in drawn] + values, default=0.0),
         high=max([c.recall.high for c in drawn] + values, default=1.0),
@@ -118,50 +74,14 @@ def recall(result: BenchmarkResult) -> Figure:
     for row, figures in enumerate(drawn):
         for _, by_label, colour, marker in looks:
             if figures.label in by_label:
-                _mark(axes, by_label[figures.label], row + 0.2, colour, marker)
-        _dot(axes, row - 0.04, figures.recall, MAIN)
-    legend = [(f"{best.name}, the best", MAIN, "o", True)]
-    _legend(figure, legend + [(f"{a.name} alone", colour, marker, False) for a, _, colour, marker in looks])
+                mark(axes, by_label[figures.label], row + 0.2, colour, marker)
+        dot(axes, row - 0.04, figures.recall, MAIN)
+    chosen = [(result.chosen, MAIN, "o", True)]
+    legend(figure, chosen + [(f"{a.name} alone", colour, marker, False) for a, _, colour, marker in looks])
     alt = "; ".join(f"{c.label} {percent(c.recall.mean)}, between {interval(c.recall)}" for c in drawn)
-    return Figure(_svg(figure, "recall", "Recall of each category under the best approach", alt), recall_table(result))
-
-
-def recall_table(result: BenchmarkResult) -> Table:
-    """The numbers of `recall`, with precision and F1."""
-    others, found = _beside(result)
-    return Table(
-        (
-            "Category",
-            "Listings",
-            "Recall",
-            "95 % interval",
-            *(f"Recall, {a.name}" for a in others),
-            "Precision",
-            "F1",
-        ),
-        tuple(
-            (
-                c.label,
-                count(c.rows),
-                percent(c.recall.mean),
-                interval(c.recall),
-                *(percent(by_label[c.label]) if c.label in by_label else "" for by_label in found),
-                percent(c.precision),
-                percent(c.f1),
-            )
-            for c in _weakest(result)
-        ),
+    return Figure(
+        svg(figure, "recall", "Recall of each category under the chosen approach", alt), tables.recall(result)
     )
-
-
-def _weakest(result: BenchmarkResult) -> list[ClassFigures]:
-    return sorted(result.best.per_class, key=lambda c: (c.recall.mean, c.label))[:MOST_CLASSES]
-
-
-def _beside(result: BenchmarkResult) -> tuple[list[Approach], list[dict[str, float]]]:
-    """Text alone and image alone, where they are not the best themselves, and the recall of each category."""
-    others = [a for a in result.approaches if a.name in ("text", "image") and a is not result.best]
-    return others, [{c.label: c.recall.mean for c in other.per_class} for other in others]
 
 
 def time(result: BenchmarkResult) -> Figure:
@@ -175,7 +95,7 @@ def time(result: BenchmarkResult) -> Figure:
     step, head, gap = 21.0, 24.0, 10.0
     panel = head + step * len(ranked)
     height = len(panels) * panel + (len(panels) - 1) * gap
-    figure = _canvas(height)
+    figure = canvas(height)
     left, right = 92, 72
     for number, (title, values) in enumerate(panels):
         top = height - number * (panel + gap)
@@ -186,172 +106,98 @@ def time(result: BenchmarkResult) -> Figure:
         axes.set_ylim(len(ranked) - 0.5, -0.5)
         axes.barh(range(len(ranked)), values, height=0.52, color=MAIN, linewidth=0)
         axes.axvline(0, color=MUTED, linewidth=1)
-        _write(figure, 0, top - 14, title, weight="bold")
+        write(figure, 0, top - 14, title, weight="bold")
         for row, (approach, value) in enumerate(zip(ranked, values, strict=True)):
             y = top - head - step * (row + 0.5) - FONT * 0.36
-            _write(figure, 0, y, _cut(approach.name, 14))
-            _write(figure, left + (WIDTH - left - right) * value / max(*values, 1e-9) + 6, y, seconds(value))
-    table = Table(
-        ("Approach", "Encode", "Train", "Predict"),
-        tuple((a.title, *map(seconds, (a.seconds.encode, a.seconds.train, a.seconds.predict))) for a in ranked),
-    )
+            write(figure, 0, y, cut(approach.name, 14))
+            write(figure, left + (WIDTH - left - right) * value / max(*values, 1e-9) + 6, y, seconds(value))
+    table = tables.times(result)
     alt = "; ".join(f"{row[0]}: encode {row[1]}, train {row[2]}, predict {row[3]}" for row in table.rows)
-    return Figure(_svg(figure, "time", "Time to encode, train and predict", alt), table)
+    return Figure(svg(figure, "time", "Time to encode, train and predict", alt), table)
 
 
-def confusion(approach: Approach) -> Table:
-    """Listings of each category (row) by the category they were put into (column); empty where none."""
-    labels = tuple(c.label for c in approach.per_class)
-    rows = zip(labels, approach.confusion, strict=True)
-    return Table(("Category", *labels), tuple((label, *(count(n) if n else "" for n in row)) for label, row in rows))
+def reliability(approach: Approach) -> Figure:
+    """Confidence of the chosen approach against the share that is right; on the diagonal they agree."""
+    bins = approach.confidence.reliability
+    low = min((min(each.confidence, each.accuracy.low) for each in bins), default=0.0)
+    low = max(0.0, low - 0.03 * (1 - low) - 0.005)
+    figure, axes = plane(top=50, height=250, words=("Confidence", "Share that is right"))
+    axes.set_xlim(low, 1 + 0.02 * (1 - low))
+    axes.set_ylim(low, 1 + 0.02 * (1 - low))
+    in_percent(axes.xaxis, low, 1)
+    in_percent(axes.yaxis, low, 1)
+    axes.plot([low, 1], [low, 1], color=OTHER, linewidth=1.4, dashes=(4, 3))
+    for each in bins:
+        x, y = each.confidence, each.accuracy
+        axes.plot([x, x], [y.low, y.high], color=MAIN, linewidth=1.2, alpha=0.6)
+        axes.plot([x], [y.mean], "o", color=MAIN, markersize=5.5)
+    legend(figure, [("seen", MAIN, "o", True), ("were each confidence exact", OTHER, "", True)])
+    alt = "; ".join(f"confidence {percent(b.confidence)}: right {percent(b.accuracy.mean)}" for b in bins)
+    drawn = svg(figure, "reliability", f"Confidence and share right, {approach.title}", alt)
+    return Figure(drawn, tables.reliability(approach))
 
 
-def confused_pairs(approach: Approach, most: int) -> Table:
-    """The mistakes made most often: true category, category given, listings, share of the true one."""
-    labels = [c.label for c in approach.per_class]
-    mistakes = [
-        (-number, true, given)
-        for true, row in enumerate(approach.confusion)
-        for given, number in enumerate(row)
-        if number > 0 and given != true
-    ]
-    return Table(
-        ("Category", "Taken for", "Listings", "Share"),
-        tuple(
-            (labels[true], labels[given], count(-less), percent(-less / sum(approach.confusion[true])))
-            for less, true, given in sorted(mistakes)[:most]
-        ),
+def surest(approach: Approach, error_rate: float) -> Figure:
+    """Wrong among the surest listings, the more of them are accepted; and where the threshold came to lie."""
+    curve = [each for each in approach.confidence.surest if each.share.mean > 0]
+    accepted = approach.confidence.accepted
+    there = accepted.share.mean > 0
+    highest = max([error_rate * 1.5, *(each.error.high for each in curve), accepted.error.high if there else 0.0])
+    figure, axes = plane(top=50, height=250, words=("Share of the listings that is accepted", "Wrong among them"))
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(0, min(1.0, 1.05 * highest))
+    in_percent(axes.xaxis, 0, 1, ticks=4)
+    in_percent(axes.yaxis, 0, min(1.0, 1.05 * highest))
+    axes.axhline(error_rate, color=MUTED, linewidth=1.2, dashes=(4, 3))
+    shares, errors = [each.share.mean for each in curve], [each.error for each in curve]
+    axes.fill_between(shares, [e.low for e in errors], [e.high for e in errors], color=MAIN, alpha=0.18, linewidth=0)
+    axes.plot(shares, [e.mean for e in errors], "-o", color=MAIN, linewidth=1.8, markersize=4.5)
+    entries = [("the surest", MAIN, "o", True), (f"{asked(error_rate)} asked for", MUTED, "", True)]
+    if there:
+        share, error = accepted.share, accepted.error
+        axes.plot([share.mean] * 2, [error.low, error.high], color=OTHER, linewidth=2.2, solid_capstyle="round")
+        axes.plot([share.low, share.high], [error.mean] * 2, color=OTHER, linewidth=2.2, solid_capstyle="round")
+        axes.plot([share.mean], [error.mean], "D", color=OTHER, markersize=7)
+        entries.append(("accepted", OTHER, "D", True))
+    legend(figure, entries)
+    table = tables.surest(approach, error_rate)
+    alt = "; ".join(f"{which} {share}: wrong {wrong}, between {ends}" for which, share, wrong, ends in table.rows)
+    return Figure(svg(figure, "surest", f"Wrong among what is accepted, {approach.title}", alt), table)
+
+
+def learning(result: BenchmarkResult) -> Figure:
+    """Accuracy after a few listings of each category and after more, the chosen approach in front."""
+    curves: dict[str, list[tuple[int, Interval]]] = {}
+    for point in result.learning:
+        curves.setdefault(point.approach, []).append((point.listings, point.accuracy))
+    names = sorted(curves, key=lambda name: name != result.chosen)
+    lines = (len(names) + 1) // 2
+    figure, axes = plane(top=32 + 18.0 * lines, height=240, words=("Listings of each category, at most", "Accuracy"))
+    sizes = sorted({point.listings for point in result.learning})
+    low, high = min(p.accuracy.low for p in result.learning), max(p.accuracy.high for p in result.learning)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 1.2)
+    axes.set_xticks(sizes, map(count, sizes))
+    axes.minorticks_off()
+    margin = 0.02 * (high - low) + 0.002
+    axes.set_ylim(low - margin, high + margin)
+    in_percent(axes.yaxis, low, high)
+    entries = []
+    for place, name in enumerate(names):
+        colour, marker = LOOKS[place % len(LOOKS)]
+        # Side by side, or the intervals would hide one another.
+        shift = 1.02 ** (place - (len(names) - 1) / 2)
+        points = sorted(curves[name], key=lambda point: point[0])
+        x = [size * shift for size, _ in points]
+        for at, (_, value) in zip(x, points, strict=True):
+            axes.plot([at, at], [value.low, value.high], color=colour, linewidth=1, alpha=0.6)
+        width = 2.2 if name == result.chosen else 1.4
+        axes.plot(x, [value.mean for _, value in points], color=colour, marker=marker, markersize=5, linewidth=width)
+        entries.append((name, colour, marker, True))
+    legend(figure, entries, columns=2)
+    table = tables.learning(result)
+    alt = "; ".join(
+        f"{title}: " + ", ".join(f"{size} {cell}" for size, cell in zip(table.header[1:], cells, strict=True))
+        for title, *cells in table.rows
     )
-
-
-def _canvas(height: float) -> Any:
-    from matplotlib.figure import Figure as Canvas
-
-    return Canvas(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
-
-
-def _write(figure: Any, x: float, y: float, words: str, **look: Any) -> None:
-    """Words at `x`, `y`, in units from the lower left."""
-    width, height = 72 * figure.get_size_inches()
-    figure.text(x / width, y / height, words, color=INK, fontsize=FONT, parse_math=False, **look)
-
-
-def _rows(labels: Sequence[tuple[str, str]], low: float, high: float) -> tuple[Any, Any]:
-    """A canvas with one line of words and one line of marks for each row, over an axis in per cent.
-
-    Row `i` has its marks at `y = i`. The words stand above the marks and not beside them, so that a long
-    category name costs no width.
-    """
-    step, top, foot = 45.0, 26.0, 24.0
-    height = top + step * len(labels) + foot
-    figure = _canvas(height)
-    axes = figure.add_axes((0.02, foot / height, 0.96, step * len(labels) / height))
-    margin = 0.04 * (high - low) + 0.004
-    axes.set_xlim(max(low - margin, -0.01), min(high + margin, 1.01))
-    axes.set_ylim(len(labels) - 0.6, -0.6)
-    axes.set_facecolor("none")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(axis="both", length=0, labelsize=FONT, labelcolor=MUTED, pad=5)
-    axes.set_yticks([])
-    axes.locator_params(axis="x", nbins=5)
-    # Ticks under 2 points apart need a decimal; a label at the very edge would be cut, so those are left out.
-    start, stop = axes.get_xlim()
-    ticks = [t for t in axes.get_xticks() if start + 0.03 * (stop - start) <= t <= stop - 0.03 * (stop - start)]
-    decimals = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in ticks) else 1
-    axes.set_xticks(ticks, [f"{100 * t:.{decimals}f} %" for t in ticks], parse_math=False)
-    axes.grid(axis="x", color=RULE, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for row, (label, value) in enumerate(labels):
-        y = height - top - step * row - 13
-        _write(figure, 0, y, _cut(label, 44))
-        _write(figure, WIDTH, y, value, ha="right", weight="bold")
-    return figure, axes
-
-
-def _dot(axes: Any, y: float, value: Any, colour: str, hollow: bool = False) -> None:
-    """An estimate as a dot on the line of its interval."""
-    axes.plot([value.low, value.high], [y, y], color=colour, linewidth=1 if hollow else 2.2, solid_capstyle="round")
-    _mark(axes, value.mean, y, colour, "o", filled=not hollow)
-
-
-def _mark(axes: Any, x: float, y: float, colour: str, marker: str, filled: bool = False) -> None:
-    face = colour if filled else "none"
-    axes.plot(
-        [x],
-        [y],
-        marker,
-        color=colour,
-        markerfacecolor=face,
-        markersize=8 if filled else 6,
-        markeredgewidth=1.4,
-    )
-
-
-def _legend(figure: Any, entries: Sequence[tuple[str, str, str, bool]]) -> None:
-    """One line at the top: words, colour, marker, and whether the marker is filled."""
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=c, marker=m, markerfacecolor=c if filled else "none", linewidth=2 if filled else 0)
-        for _, c, m, filled in entries
-    ]
-    legend = figure.legend(
-        handles,
-        [_cut(words, 30) for words, *_ in entries],
-        loc="upper left",
-        bbox_to_anchor=(0, 1),
-        ncols=len(entries),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=1.6,
-        handletextpad=0.5,
-        columnspacing=1.2,
-        fontsize=FONT,
-        labelcolor=INK,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _cut(text: str, most: int) -> str:
-    """At most this many columns of text on one line; East Asian letters take two."""
-    text = _one_line(text)
-    width = 0
-    for place, letter in enumerate(text):
-        width += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if width > most:
-            return text[: place - 1].rstrip() + "…"
-    return text
-
-
-def _one_line(text: str) -> str:
-    """Without the control characters that XML forbids."""
-    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in text).split())
-
-
-def _svg(figure: Any, name: str, title: str, alt: str) -> str:
-    """The drawing as one element. Same input, same bytes; no size, date or font, no id twice in a page."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    out = io.StringIO()
-    undated: dict[str, None] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the reader's browser has the font, we need not
-        FigureCanvasSVG(figure).print_svg(out, metadata=undated)
-    drawing = out.getvalue()
-    # What comes before is the XML head and a style sheet that would leak into the page.
-    body = drawing[drawing.index("</defs>") + len("</defs>") :]
-    body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = re.sub(r"font-family: [^;]*; ", "", body)
-    body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
-    body = re.sub("|".join(CSS), lambda found: CSS[found[0]], body)
-    height = round(figure.get_figheight() * 72)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{name}-title {name}-words" '
-        f'font-family="system-ui, sans-serif" stroke-linejoin="round">'
-        f'<title id="{name}-title">{html.escape(title)}</title>'
-        f'<desc id="{name}-words">{html.escape(_one_line(alt))}</desc>' + body
-    )
+    return Figure(svg(figure, "learning", "Accuracy by listings of each category", alt), table)

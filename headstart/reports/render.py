@@ -13,10 +13,10 @@ from typing import Any
 
 from headstart.errors import HeadstartError
 from headstart.files import write_text_atomically
-from headstart.reports import figures, wording
-from headstart.reports.figures import Table, by_accuracy
+from headstart.reports import figures, tables, wording
 from headstart.reports.result import Approach, BenchmarkResult
-from headstart.reports.wording import count, counted, interval, percent, points, seconds
+from headstart.reports.tables import Table, by_accuracy, leaderboard_table
+from headstart.reports.wording import against, asked, count, counted, interval, nats, percent, points, seconds
 
 TEMPLATES = Path(__file__).parent / "templates"
 MATRIX_CLASSES = 16
@@ -36,17 +36,22 @@ def html(result: BenchmarkResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    chosen = result.chosen_approach
     drawings = {
         "leaderboard": figures.leaderboard(result),
+        "reliability": figures.reliability(chosen),
+        "surest": figures.surest(chosen, result.protocol.error_rate),
         "recall": figures.recall(result),
         "time": figures.time(result),
     }
+    if result.learning:
+        drawings["learning"] = figures.learning(result)
     return jinja.get_template("report.html.j2").render(
         **_story(result),
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         figures={name: Markup(drawing.svg) for name, drawing in drawings.items()},
-        tables={name: drawing.table for name, drawing in drawings.items()},
-        shares=_shares(result.best),
+        drawn={name: drawing.table for name, drawing in drawings.items()},
+        shares=_shares(chosen),
     )
 
 
@@ -73,11 +78,14 @@ def markdown(result: BenchmarkResult) -> str:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else escaped(str(value)),
     )
-    tables = {
-        "accuracy": figures.accuracy_table(result),
-        "recall": figures.recall_table(result),
+    drawn = {
+        "leaderboard": tables.accuracy(result),
+        "reliability": tables.reliability(result.chosen_approach),
+        "surest": tables.surest(result.chosen_approach, result.protocol.error_rate),
+        "recall": tables.recall(result),
+        "learning": tables.learning(result),
     }
-    page = jinja.get_template("report.md.j2").render(**_story(result), table=table, code=code, tables=tables)
+    page = jinja.get_template("report.md.j2").render(**_story(result), table=table, code=code, drawn=drawn)
     return wording.plain(page)
 
 
@@ -116,25 +124,6 @@ def write_report(result: BenchmarkResult, folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in texts}
 
 
-def leaderboard_table(result: BenchmarkResult) -> Table:
-    """The approaches, best first, by their short names: accuracy and its interval, macro-F1, top-3, times."""
-    header = ("Approach", "Accuracy", "95 % interval", "Macro-F1", "Top-3", "Encode", "Train", "Predict")
-    cells = [
-        (
-            a.name,
-            percent(a.accuracy.mean),
-            interval(a.accuracy),
-            percent(a.macro_f1.mean),
-            percent(a.top3.mean),
-            seconds(a.seconds.encode),
-            seconds(a.seconds.train),
-            seconds(a.seconds.predict),
-        )
-        for a in by_accuracy(result)
-    ]
-    return Table(header, tuple(tuple(map(wording.plain, row)) for row in cells))
-
-
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is: one line, no HTML, table bar, emphasis, link, code or formula."""
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -143,7 +132,7 @@ def escaped(text: str) -> str:
 
 def _story(result: BenchmarkResult) -> dict[str, Any]:
     """What both templates tell, in words and tables."""
-    catalog, best = result.catalog, result.best
+    catalog, chosen = result.catalog, result.chosen_approach
     titles = {a.name: a.title for a in result.approaches}
     rare = sum(catalog.rare.values())
     unlabelled = catalog.rows - catalog.with_label
@@ -151,14 +140,19 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
     sizes = sorted((number, label) for label, number in catalog.class_rows.items())
     return {
         "result": result,
-        "best": best,
+        "chosen": chosen,
+        "confidence": chosen.confidence,
         "ranked": by_accuracy(result),
         "board": leaderboard_table(result),
         "comparisons": [
             (c.verdict, wording.compared(c, titles.get(c.a, c.a), titles.get(c.b, c.b))) for c in result.comparisons
         ],
-        "matrix": figures.confusion(best) if len(best.per_class) <= MATRIX_CLASSES else None,
-        "pairs": figures.confused_pairs(best, MOST_PAIRS),
+        "probabilities": tables.confidence(result),
+        "decisions": tables.decisions(chosen),
+        "missing": tables.missing(result),
+        "weights": tables.weights(result),
+        "matrix": tables.confusion(chosen) if len(chosen.per_class) <= MATRIX_CLASSES else None,
+        "pairs": tables.confused_pairs(chosen, MOST_PAIRS),
         "counts": Table(
             ("What", "Listings"),
             tuple(
@@ -233,9 +227,12 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         ),
         "date": result.provenance.get("date", ""),
         "command": result.provenance.get("command", ""),
-        "most_classes": figures.MOST_CLASSES,
+        "most_classes": tables.MOST_CLASSES,
         "percent": percent,
         "interval": interval,
+        "asked": asked,
+        "against": against,
+        "nats": nats,
         "count": count,
         "counted": counted,
     }

@@ -1,6 +1,6 @@
 """What a benchmark found, as plain data: written to results.json and read back from it.
 
-Format 1. Figures are fractions between 0 and 1, times are seconds, intervals are at 95 %.
+Format 2. Figures are fractions between 0 and 1, times are seconds, intervals are at 95 %.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,81 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """Predictions of about the same confidence, the probability of the most probable category."""
+
+    rows: float
+    """Listings, averaged over the repeats."""
+    confidence: float
+    """Mean confidence."""
+    accuracy: Interval
+    """Share that is right; were it the confidence, the probabilities would be calibrated."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What accepting some listings without a look is worth: one point of the risk–coverage curve."""
+
+    share: Interval
+    """Of the listings that are accepted."""
+    error: Interval
+    """Share of wrong categories among the accepted; 0 with an interval from 0 to 1 where nothing is."""
+
+
+@dataclass(frozen=True)
+class SetFigures:
+    """Sets of categories meant to hold the right one."""
+
+    coverage: Interval
+    """Share of the listings whose set holds the right category."""
+    size: Interval
+    """Mean number of categories in a set, between 0 and k."""
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """What an approach's probabilities are worth; thresholds and weights come from each fold's training side."""
+
+    log_loss: Interval
+    """Mean of minus the logarithm of the probability given to the right category, in nats."""
+    calibration_error: Interval
+    """Expected calibration error, 15 bins of equally many listings."""
+    chance_error: float
+    """What that would be, on average, if the probabilities were exactly right: chance parts the two in every bin."""
+    reliability: tuple[ReliabilityBin, ...]
+    surest: tuple[Acceptance, ...]
+    """The surest 10 %, 20 %, … of the listings judged."""
+    accepted: Acceptance
+    """What `Protocol.error_rate` accepts."""
+    suggested: SetFigures
+    """The sets of the listings that are not accepted and whose set has 1 to 3 categories."""
+    suggested_share: float
+    """Share of the listings that are suggested; the rest goes to a person."""
+    sets: SetFigures
+    """The sets of all listings, for `Protocol.coverage`."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Accuracy when test listings lose a modality that they had. Nothing is trained again."""
+
+    without_image: Interval
+    without_text: Interval
+    half: Interval
+    """One half of the listings without photo, the other without text."""
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """An approach that learnt from a few listings of each category."""
+
+    approach: str
+    listings: int
+    """Of each category, at most."""
+    accuracy: Interval
+
+
+@dataclass(frozen=True)
 class Approach:
     """One approach, judged on the protocol's folds."""
 
@@ -60,6 +135,13 @@ class Approach:
     """Listings of category i (row) put into category j (column), averaged over the repeats."""
     ungrouped_accuracy: Interval
     """The same approach on folds that ignore near-duplicates."""
+    confidence: Confidence
+    missing: Missing
+    """Of an approach that reads one modality, with figures at the level of chance where it is the one lost."""
+    inner_loss: float
+    """Mean cross-entropy on the inner folds of the training sides, in nats: what approaches are chosen by."""
+    weights: dict[str, float]
+    """Mean weight of each member of a fusion (of one: 1 / temperature), and of the prior, for listings with all."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +194,11 @@ class Protocol:
     repeats: int
     seed: int
     resamples: int
+    inner_folds: int
+    error_rate: float
+    """Wrong categories allowed among what is accepted."""
+    coverage: float
+    """How often sets are to hold the right category."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +228,17 @@ class BenchmarkResult:
     encoders: tuple[EncoderFigures, ...]
     approaches: tuple[Approach, ...]
     comparisons: tuple[Comparison, ...]
+    chosen: str
+    """The approach with the lowest inner loss: chosen without a look at the figures reported."""
+    learning: tuple[LearningPoint, ...]
     provenance: dict[str, str]
     """Date, command, machine, Python and library versions: name → value."""
     format: int = field(default=FORMAT)
 
     @property
-    def best(self) -> Approach:
-        """The approach with the highest accuracy."""
-        return max(self.approaches, key=lambda approach: approach.accuracy.mean)
+    def chosen_approach(self) -> Approach:
+        """The approach that `chosen` names: the one to take, though another's accuracy may have come out higher."""
+        return next(approach for approach in self.approaches if approach.name == self.chosen)
 
     def to_json(self) -> str:
         """The result as results.json holds it."""

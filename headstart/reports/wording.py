@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from headstart.reports.result import Comparison, Interval
+
+if TYPE_CHECKING:
+    from headstart.heads.config import HeadConfig
 
 _NB = "\u00a0"
 
@@ -17,6 +21,30 @@ def percent(fraction: float) -> str:
 def interval(value: Interval) -> str:
     """The two ends, as ``91.4 – 94.9 %``."""
     return f"{100 * value.low:.1f}{_NB}–{_NB}{100 * value.high:.1f}{_NB}%"
+
+
+def estimate(value: Interval) -> str:
+    """The estimate and its two ends: ``93.2 % (91.4 – 94.9 %)``; a line may break between them."""
+    return f"{percent(value.mean)} ({interval(value)})"
+
+
+def asked(rate: float) -> str:
+    """A rate as a user gave it: 0.02 → ``2 %``, 0.025 → ``2.5 %``."""
+    return f"{round(100 * rate, 6):g}{_NB}%"
+
+
+def nats(value: float) -> str:
+    """A log-loss: 0.21345 → ``0.213``."""
+    return f"{value:.3f}"
+
+
+def against(seen: Interval, rate: float) -> str:
+    """A figure seen beside the rate asked for, no surer than its interval: ``near the 2 % asked for``."""
+    if seen.low > rate:
+        return f"more than the {asked(rate)} asked for"
+    if seen.high < rate:
+        return f"less than the {asked(rate)} asked for"
+    return f"not distinguishable from the {asked(rate)} asked for"
 
 
 def points(fraction: float) -> str:
@@ -65,6 +93,13 @@ def compared(comparison: Comparison, a: str, b: str) -> str:
     ends = f"{_signed(comparison.difference.low)} to {_signed(comparison.difference.high)}"
     evidence = f"95{_NB}% interval {ends}, {p_value(comparison.p_value)}"
     return f"{a}, against {b}: {comparison.verdict}, {points(comparison.difference.mean)} ({evidence})."
+
+
+def head(config: HeadConfig) -> str:
+    """A head in a few words: ``late fusion of a, b and words``, ``concatenation of a and b``, ``head on a``."""
+    names = [*config.encoders, *(["words"] if config.words else [])]
+    kinds = {"late": "late fusion of", "gated": "gated fusion of", "concat": "concatenation of"}
+    return f"{kinds[config.fusion] if len(names) > 1 else 'head on'} {listed(names)}"
 
 
 def listed(items: Iterable[str]) -> str:

@@ -164,10 +164,20 @@ def result(folder: Path) -> BenchmarkResult:
 
 def test_results_json_holds_what_was_promised(result: BenchmarkResult) -> None:
     told = json.loads(result.to_json())
-    assert told["format"] == 1
-    assert [approach["name"] for approach in told["approaches"]] == ["text", "image", "fused", "control"]
+    assert told["format"] == 2
+    assert [approach["name"] for approach in told["approaches"]] == [
+        "text",
+        "image",
+        "concat",
+        "gated",
+        "late",
+        "control",
+    ]
     encoders = {approach["name"]: approach["encoders"] for approach in told["approaches"]}
-    assert encoders == {"text": ["words"], "image": ["pixels"], "fused": ["words", "pixels"], "control": []}
+    both = ["words", "pixels"]
+    assert encoders == {"text": ["words"], "image": ["pixels"]} | dict.fromkeys(("concat", "gated", "late"), both) | {
+        "control": []
+    }
     for approach in told["approaches"]:
         for figure in ("accuracy", "macro_f1", "top3", "ungrouped_accuracy"):
             interval = approach[figure]
@@ -176,9 +186,9 @@ def test_results_json_holds_what_was_promised(result: BenchmarkResult) -> None:
         assert approach["seconds"]["train"] > 0 < approach["seconds"]["predict"]
     encode = {approach["name"]: approach["seconds"]["encode"] for approach in told["approaches"]}
     assert encode["text"] > 0 == encode["control"]
-    assert encode["fused"] == pytest.approx(encode["text"] + encode["image"])
+    assert encode["concat"] == encode["late"] == pytest.approx(encode["text"] + encode["image"])
     assert told["catalog"].items() >= {"rows": 89, "with_text": 87, "with_image": 87, "classes": 3}.items()
-    assert told["protocol"] == {"folds": 3, "repeats": 2, "seed": 5, "resamples": 200}
+    assert told["protocol"].items() >= {"folds": 3, "repeats": 2, "seed": 5, "resamples": 200, "coverage": 0.95}.items()
     assert told["catalog"]["drawn"] is True
 
 
@@ -207,13 +217,49 @@ def test_the_heads_learn_and_both_modalities_together_know_more(result: Benchmar
     assert right["image"] > 0.5
     assert right["text"] > 0.5
     assert right["control"] > 0.5
-    assert right["fused"] > max(right["text"], right["image"])
-    assert result.best.name == "fused"
-    assert "Fused text and photo" in result.verdict[0]
+    assert right["late"] > max(right["text"], right["image"])
+    assert min(right["concat"], right["gated"]) > min(right["text"], right["image"])
+    by_name = {approach.name: approach for approach in result.approaches}
+    assert result.chosen == min(by_name, key=lambda name: by_name[name].inner_loss)
+    assert by_name[result.chosen].title in result.verdict[0]
     pairs = [(one.a, one.b) for one in result.comparisons]
-    assert pairs == [("fused", "text"), ("fused", "image"), ("fused", "control"), ("text", "control")]
+    late = [("late", "text"), ("late", "image"), ("late", "control"), ("late", "concat")]
+    assert pairs == [*late, ("concat", "text"), ("text", "control")]
     for one in result.comparisons:
         assert one.difference.mean == pytest.approx(right[one.a] - right[one.b])
+
+
+def test_probabilities_and_decisions_are_judged(result: BenchmarkResult) -> None:
+    for approach in result.approaches:
+        found = approach.confidence
+        assert 0 <= found.calibration_error.mean < 0.3
+        assert found.log_loss.mean > 0
+        assert sum(each.rows for each in found.reliability) == pytest.approx(84)
+        assert [round(each.share.mean, 1) for each in found.surest] == [tenth / 10 for tenth in range(1, 11)]
+        assert found.surest[-1].error.mean == pytest.approx(1 - approach.accuracy.mean)
+        assert 0.8 < found.sets.coverage.mean <= 1
+        assert found.accepted.share.mean + found.suggested_share <= 1
+        assert approach.inner_loss > 0
+    late = next(approach for approach in result.approaches if approach.name == "late")
+    assert list(late.weights) == ["words", "pixels", "TF-IDF words", "prior"]
+
+
+def test_lost_photos_leave_the_text_and_lost_texts_the_photo(result: BenchmarkResult) -> None:
+    by_name = {approach.name: approach for approach in result.approaches}
+    for name in ("concat", "gated", "late"):
+        lost = by_name[name].missing
+        assert lost.without_image.mean > by_name["text"].accuracy.mean - 0.15
+        assert lost.without_text.mean > by_name["image"].accuracy.mean - 0.15
+        assert lost.half.mean > 0.4
+    assert by_name["text"].missing.without_image == by_name["text"].accuracy
+    assert by_name["text"].missing.without_text.mean < 0.5, "nothing is left of it"
+
+
+def test_more_listings_teach_more(result: BenchmarkResult) -> None:
+    curve = {(point.approach, point.listings): point.accuracy.mean for point in result.learning}
+    assert set(curve) == {(name, size) for name in ("text", "image", "late", "control") for size in (5, 10)}
+    assert curve["late", 10] > 0.5
+    assert np.mean([curve[name, 10] - curve[name, 5] for name in ("text", "image", "late")]) > -0.02
 
 
 def test_near_duplicates_and_encoders_are_told(result: BenchmarkResult) -> None:
@@ -231,7 +277,7 @@ def test_several_encoders_of_a_modality_are_judged_together_and_each_alone(folde
     assert encoders == {
         "text": ("words", "lengths"),
         "image": ("pixels",),
-        "fused": ("words", "lengths", "pixels"),
+        **dict.fromkeys(("concat", "gated", "late"), ("words", "lengths", "pixels")),
         "text: words": ("words",),
         "text: lengths": ("lengths",),
         "control": (),
@@ -245,8 +291,13 @@ def test_several_encoders_of_a_modality_are_judged_together_and_each_alone(folde
 
 def test_texts_alone_give_text_and_control_and_the_same_seed_the_same_result(folder: Path) -> None:
     result = judge(folder / "listings.csv", image=False, settings=QUICK)
-    assert [approach.name for approach in result.approaches] == ["text", "control"]
-    assert [(one.a, one.b) for one in result.comparisons] == [("text", "control")]
+    assert [approach.name for approach in result.approaches] == ["text", "late", "control"]
+    assert [approach.title for approach in result.approaches][1] == "Text and words, late fusion"
+    assert [(one.a, one.b) for one in result.comparisons] == [
+        ("late", "text"),
+        ("late", "control"),
+        ("text", "control"),
+    ]
     assert result.catalog.with_image == 0
     assert [encoder.name for encoder in result.encoders] == ["words"]
     again = judge(folder / "listings.csv", image=False, settings=QUICK)

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headstart.heads.splits import Fold, repeated_folds
-from headstart.reports.compare import compare, compare_all, corrected_t_test, holm
+from headstart.reports.compare import compare, compare_all, corrected_t_test, holm, mcnemar
 from headstart.reports.metrics import GroupBootstrap, accuracy
 
 ROWS = 800
@@ -35,6 +37,53 @@ def test_corrected_t_test_agrees_with_the_value_worked_by_hand() -> None:
 def test_corrected_t_test_without_spread() -> None:
     assert corrected_t_test(np.zeros(10), 1 / 4) == 1
     assert corrected_t_test(np.full(10, 0.25), 1 / 4) == 0
+
+
+def holdout(a_only: int, b_only: int, both: int = 50, neither: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Which listings two classifiers got right, in random order."""
+    counts = [a_only, b_only, both, neither]
+    order = np.random.default_rng(0).permutation(sum(counts))
+    a, b = (np.repeat(right, counts)[order] for right in ([True, False, True, False], [False, True, True, False]))
+    return a, b
+
+
+@pytest.mark.parametrize(
+    ("a_only", "b_only", "p_value"),
+    [
+        # 12 fair coins: 2 · (1 + 12 + 66) / 2¹² = 158 / 4096.
+        (10, 2, 0.03857421875),
+        # 2 · (1 + 6) / 2⁶; then 2 / 2⁶: six of six is where 0.05 is first crossed.
+        (5, 1, 0.21875),
+        (6, 0, 0.03125),
+        (5, 0, 0.0625),
+        # Twice the lower half, middle included, is more than 1.
+        (4, 4, 1),
+        (1, 0, 1),
+        (0, 0, 1),
+    ],
+)
+def test_mcnemar_agrees_with_the_values_worked_by_hand(a_only: int, b_only: int, p_value: float) -> None:
+    assert mcnemar(*holdout(a_only, b_only)) == (a_only, b_only, pytest.approx(p_value, abs=1e-12))
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 20))
+def test_mcnemar_knows_no_first_and_minds_only_where_they_differ(a_only: int, b_only: int, both: int) -> None:
+    a, b = holdout(a_only, b_only, both)
+    p_value = mcnemar(a, b)[2]
+    assert 0 < p_value <= 1
+    assert mcnemar(b, a) == (b_only, a_only, p_value)
+    assert mcnemar(*holdout(a_only, b_only, both + 7, 0))[2] == p_value
+    # The same total further apart is less likely.
+    if min(a_only, b_only) > 0:
+        further = holdout(max(a_only, b_only) + 1, min(a_only, b_only) - 1)
+        assert mcnemar(*further)[2] <= p_value
+
+
+def test_mcnemar_calls_equals_different_no_more_often_than_it_says() -> None:
+    rng = np.random.default_rng(0)
+    p_values = np.array([mcnemar(*(rng.random((2, 200)) < 0.9))[2] for _ in range(600)])
+    # At most 5 %, give or take three times √(0.05 · 0.95 / 600); and it does call some different.
+    assert 0 < (p_values < 0.05).mean() < 0.05 + 3 * 0.0089
 
 
 def test_holm_agrees_with_the_textbook() -> None:

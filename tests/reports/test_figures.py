@@ -7,12 +7,22 @@ from xml.etree import ElementTree
 
 import pytest
 
-from headstart.reports import figures
-from headstart.reports.result import BenchmarkResult, Interval, Seconds
-from headstart.reports.wording import plain
+from headstart.reports import figures, tables
+from headstart.reports.result import Acceptance, BenchmarkResult, Interval, Seconds
+from headstart.reports.wording import estimate, percent, plain
 
 SVG = "{http://www.w3.org/2000/svg}"
-DRAWINGS = (figures.leaderboard, figures.recall, figures.time)
+
+
+def reliability(result: BenchmarkResult) -> figures.Figure:
+    return figures.reliability(result.chosen_approach)
+
+
+def surest(result: BenchmarkResult) -> figures.Figure:
+    return figures.surest(result.chosen_approach, result.protocol.error_rate)
+
+
+DRAWINGS = (figures.leaderboard, figures.recall, figures.time, figures.learning, reliability, surest)
 
 
 def words(svg: str) -> list[str]:
@@ -33,7 +43,7 @@ def test_a_drawing_has_words_for_those_who_do_not_see_it(
     title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
     assert title is not None and description is not None
     assert root.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
-    assert result.approaches[2].title in (description.text or "") or "Montres" in (description.text or "")
+    assert plain(draw(result).table.rows[0][0]) in plain(description.text or "")
 
 
 @pytest.mark.parametrize("draw", DRAWINGS)
@@ -74,15 +84,13 @@ def test_leaderboard_is_sorted_and_its_table_has_the_numbers_drawn(result: Bench
 def test_recall_shows_the_worst_of_many_categories(make_result: Callable[..., BenchmarkResult]) -> None:
     result = make_result([f"category {n:03}" for n in range(60)], rows=40)
     table = figures.recall(result).table
-    assert len(table.rows) == figures.MOST_CLASSES
-    worst = min(result.best.per_class, key=lambda c: c.recall.mean).recall.mean
+    assert len(table.rows) == tables.MOST_CLASSES
+    worst = min(result.chosen_approach.per_class, key=lambda c: c.recall.mean).recall.mean
     assert plain(table.rows[0][2]) == f"{100 * worst:.1f} %"
 
 
-def test_text_that_is_itself_the_best_is_not_drawn_twice(result: BenchmarkResult) -> None:
-    text = replace(result.approaches[0], accuracy=Interval(0.99, 0.98, 1.0))
-    result = replace(result, approaches=(text, *result.approaches[1:]))
-    header = figures.recall(result).table.header
+def test_text_that_is_itself_chosen_is_not_drawn_twice(result: BenchmarkResult) -> None:
+    header = figures.recall(replace(result, chosen="text")).table.header
     assert "Recall, image" in header and "Recall, text" not in header
 
 
@@ -105,12 +113,64 @@ def test_any_text_may_be_a_category(label: str, make_result: Callable[..., Bench
 
 
 def test_confusion_and_its_pairs(result: BenchmarkResult) -> None:
-    best = result.best
-    matrix = figures.confusion(best)
+    best = result.chosen_approach
+    matrix = tables.confusion(best)
     assert matrix.header[1:] == tuple(row[0] for row in matrix.rows)
     assert matrix.rows[0][1] == f"{best.confusion[0][0]:.0f}"
-    pairs = figures.confused_pairs(best, 5)
+    pairs = tables.confused_pairs(best, 5)
     counts = [float(row[2]) for row in pairs.rows]
     off = [n for i, row in enumerate(best.confusion) for j, n in enumerate(row) if i != j]
     assert counts == sorted(off, reverse=True)[:5]
     assert all(true != given for true, given, *_ in pairs.rows)
+
+
+def test_reliability_has_a_dot_for_each_row_of_its_table(result: BenchmarkResult) -> None:
+    figure, bins = reliability(result), result.chosen_approach.confidence.reliability
+    assert [row[:2] for row in figure.table.rows] == [(percent(b.confidence), percent(b.accuracy.mean)) for b in bins]
+    dots = re.findall(r"<use [^>]*--main", figure.svg)
+    assert len(dots) == len(bins) + 1  # and the one in the legend
+
+
+def test_surest_has_the_curve_and_what_was_accepted(result: BenchmarkResult) -> None:
+    found = result.chosen_approach.confidence
+    rows = surest(result).table.rows
+    assert [row[2] for row in rows] == [percent(each.error.mean) for each in (*found.surest, found.accepted)]
+    assert rows[-1][:2] == ("accepted at 2\u00a0%", percent(found.accepted.share.mean))
+    assert "accepted" in words(surest(result).svg)
+
+
+def test_nothing_accepted_is_not_drawn(result: BenchmarkResult) -> None:
+    nothing = Acceptance(Interval(0.0, 0.0, 0.01), Interval(0.0, 0.0, 1.0))
+    chosen = result.chosen_approach
+    chosen = replace(chosen, confidence=replace(chosen.confidence, accepted=nothing))
+    figure = figures.surest(chosen, 0.02)
+    assert "accepted" not in words(figure.svg)
+    assert {row[0] for row in figure.table.rows} == {"the surest"}
+
+
+def test_learning_curve_and_its_table_have_every_point(result: BenchmarkResult) -> None:
+    figure = figures.learning(result)
+    assert figure.table.header == ("Approach", *(f"{n}\u00a0listings" for n in (5, 10, 20, 40, 80)))
+    cells = [cell for row in figure.table.rows for cell in row[1:]]
+    assert sorted(cells) == sorted(estimate(point.accuracy) for point in result.learning)
+    drawn = words(figure.svg)
+    assert {"5", "10", "20", "40", "80", "late", "text", "image", "control"} <= set(drawn)
+
+
+def test_a_point_that_is_missing_leaves_its_cell_empty(result: BenchmarkResult) -> None:
+    table = figures.learning(replace(result, learning=result.learning[1:6])).table
+    assert [(row[0], row[1] == "") for row in table.rows] == [("Text alone", True), ("Photo alone", False)]
+
+
+def test_one_point_of_a_learning_curve_can_be_drawn(result: BenchmarkResult) -> None:
+    assert "5" in words(figures.learning(replace(result, learning=result.learning[:1])).svg)
+
+
+def test_missing_names_those_that_read_both_and_each_alone(result: BenchmarkResult) -> None:
+    table = tables.missing(result)
+    assert table is not None
+    by_name = {a.name: a for a in result.approaches}
+    assert [row[0] for row in table.rows] == [by_name[n].title for n in ("late", "concat", "text", "image")]
+    late = by_name["late"]
+    four = late.accuracy, late.missing.without_image, late.missing.without_text, late.missing.half
+    assert table.rows[0][1:] == tuple(map(estimate, four))

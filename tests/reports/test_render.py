@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headstart.errors import HeadstartError
-from headstart.reports import wording
-from headstart.reports.render import escaped, html, leaderboard_table, markdown, write_report
-from headstart.reports.result import BenchmarkResult, Comparison, Interval
+from headstart.reports import tables, wording
+from headstart.reports.render import escaped, html, markdown, write_report
+from headstart.reports.result import Acceptance, BenchmarkResult, Comparison, Interval, SetFigures
 
 HOSTILE = ("<script>alert(1)</script>", 'a|b`c"\n# d', "[x](javascript:y) *z*", "' onload=alert(2) x='")
 
@@ -70,9 +71,9 @@ def test_a_comparison_is_a_sentence() -> None:
 
 
 def test_leaderboard_for_the_terminal(result: BenchmarkResult) -> None:
-    table = leaderboard_table(result)
-    assert [row[0] for row in table.rows] == ["fused", "control", "text", "image"]
-    assert table.rows[0][5:] == ("26.6 s", "910 ms", "8.7 ms")
+    table = tables.leaderboard_table(result)
+    assert [row[0] for row in table.rows] == ["late", "concat", "text", "control", "image"]
+    assert table.rows[0][5:] == ("26.6 s", "2.0 s", "120 ms")
     assert all(len(row) == len(table.header) and "\u00a0" not in "".join(row) for row in table.rows)
 
 
@@ -137,10 +138,123 @@ def test_page_can_be_read_without_eyes(result: BenchmarkResult) -> None:
         assert region["tabindex"] == "0" and region["aria-label"]
 
 
+WRITERS = pytest.mark.parametrize("write", [html, markdown])
+
+
+def told(write: Callable[[BenchmarkResult], str], result: BenchmarkResult) -> str:
+    """The words of the report, with a plain space between them and between cells."""
+    page = write(result).replace("</t", " </t").replace("\n| ", "\n").replace(" |", " ")
+    return " ".join(wording.plain(Page(page).words).split())
+
+
+def with_confidence(result: BenchmarkResult, **changes: Any) -> BenchmarkResult:
+    """The same result, the chosen approach with other figures of its confidence."""
+    approaches = tuple(
+        replace(a, confidence=replace(a.confidence, **changes)) if a.name == result.chosen else a
+        for a in result.approaches
+    )
+    return replace(result, approaches=approaches)
+
+
+@WRITERS
+def test_the_chosen_approach_need_not_be_the_most_accurate(
+    write: Callable[[BenchmarkResult], str], result: BenchmarkResult
+) -> None:
+    said = told(write, replace(result, chosen="text"))
+    assert "Text alone was chosen on the inner folds" in said and "(0.287 nats)" in said
+    assert "Recall, image" in said and "Recall, text" not in said
+    mistakes = tables.confused_pairs(result.approaches[0], 1).rows[0]
+    assert " ".join(map(wording.plain, mistakes)) in said
+    board = Page(html(replace(result, chosen="text"))).named("tr")
+    assert [row.get("class") for row in board].index("chosen") == 3  # header, late, concat, text
+
+
+@WRITERS
+def test_confidence_fusion_and_learning_are_told(
+    write: Callable[[BenchmarkResult], str], result: BenchmarkResult
+) -> None:
+    said = told(write, result)
+    late = result.approaches[3]
+    accepted, suggested = late.confidence.accepted.share.mean, late.confidence.suggested_share
+    for fact in (
+        f"accept {100 * accepted:.1f} % 1.7 % (0.9 – 3.1 %) wrong",
+        f"suggest 1 to 3 categories {100 * suggested:.1f} % 1.6 categories on average, the right one among them 86.1 %",
+        f"send to a person {100 * (1 - accepted - suggested):.1f} %",
+        "1.7 % is wrong: not distinguishable from the 2 % asked for",
+        "95.3 % of the time, not distinguishable from the 95 % asked for, with 1.14 categories on average",
+        "which are the hard ones", "1.9 % (1.3 – 2.9 %) 1.3 % 0.156 0.185", "87.1 % (85.1 – 89.1 %)",
+        "0.52 0.44 0.61 0.03", "80 listings", "adjusted by Holm's rule",
+    ):  # fmt: skip
+        assert fact in said, fact
+
+
+@WRITERS
+def test_nothing_accepted_and_nothing_suggested_claims_nothing(
+    write: Callable[[BenchmarkResult], str], result: BenchmarkResult
+) -> None:
+    nothing = Interval(0.0, 0.0, 1.0)
+    said = told(
+        write,
+        with_confidence(
+            result,
+            accepted=Acceptance(Interval(0.0, 0.0, 0.004), nothing),
+            suggested=SetFigures(nothing, Interval(0.0, 0.0, 0.0)),
+            suggested_share=0.0,
+        ),
+    )
+    assert "accept 0.0 % no confidence was high enough" in said
+    assert "suggest 1 to 3 categories 0.0 % – send to a person 100.0 % –" in said
+    assert "Nothing was accepted: on no training side" in said
+    assert "0.0 % (0.0 – 100.0 %)" not in said and "Diamond" not in said
+    assert "accepted at 2 %" not in said
+
+
+@WRITERS
+def test_a_rate_that_was_missed_is_called_so(write: Callable[[BenchmarkResult], str], result: BenchmarkResult) -> None:
+    accepted = Acceptance(Interval(0.9, 0.88, 0.92), Interval(0.04, 0.03, 0.05))
+    sets = SetFigures(Interval(0.9, 0.88, 0.94), Interval(1.0, 0.9, 1.1))
+    said = told(write, with_confidence(result, accepted=accepted, sets=sets))
+    assert "4.0 % is wrong: more than the 2 % asked for" in said
+    assert "90.0 % of the time, less than the 95 % asked for" in said
+
+
+@WRITERS
+def test_text_alone_without_photos_control_or_learning_curve(
+    write: Callable[[BenchmarkResult], str], result: BenchmarkResult
+) -> None:
+    text = result.approaches[0]
+    alone = replace(
+        result, approaches=(text,), comparisons=(), chosen="text", learning=(), encoders=result.encoders[:1]
+    )
+    page, said = write(alone), told(write, alone)
+    assert "Text alone accepts" in said and "Nothing was compared" in said
+    for absent in ("Fusion", "Learning curve", "chosen on the inner folds", "Recall, "):
+        assert absent not in said, absent
+    assert "#fusion" not in page and "#learning" not in page
+
+
+@WRITERS
+def test_text_and_words_fused_without_photos(write: Callable[[BenchmarkResult], str], result: BenchmarkResult) -> None:
+    text, _, _, late, control = result.approaches
+    late = replace(late, encoders=text.encoders, weights={text.encoders[0]: 0.7, "words": 0.6, "prior": 0.0})
+    said = told(
+        write,
+        replace(result, approaches=(text, late, control), comparisons=(), learning=(), encoders=result.encoders[:1]),
+    )
+    assert "0.70 0.60 0.00" in said and "Without photos" not in said
+
+
+def test_rates_as_they_were_asked_for() -> None:
+    assert [wording.plain(wording.asked(rate)) for rate in (0.02, 0.025, 0.95, 0.07)] == ["2 %", "2.5 %", "95 %", "7 %"]
+
+
 def hostile(make_result: Callable[..., BenchmarkResult]) -> BenchmarkResult:
     result = make_result(HOSTILE)
+    # An encoder's name may hold a file's.
+    weights = {HOSTILE[0]: 0.5, HOSTILE[2]: 0.5, "prior": 0.0}
     return replace(
         result,
+        approaches=tuple(replace(a, title=f"{a.title} {HOSTILE[2]}", weights=weights) for a in result.approaches),
         title=HOSTILE[0],
         verdict=HOSTILE,
         catalog=replace(result.catalog, path=HOSTILE[0], rare=dict.fromkeys(HOSTILE, 1), problems={HOSTILE[0]: 1}),
@@ -186,7 +300,11 @@ def test_report_on_disk(result: BenchmarkResult, tmp_path: Path) -> None:
     assert written["report.html"].read_text(encoding="utf-8") == html(result)
     assert written["report.md"].read_text(encoding="utf-8") == markdown(result)
     results = json.loads(written["results.json"].read_text(encoding="utf-8"))
-    assert results["format"] == 1 and results["catalog"]["rows"] == 1062
+    assert results["format"] == 2 and results["catalog"]["rows"] == 1062
+    assert results["chosen"] == "late" and len(results["learning"]) == 20
+    late = results["approaches"][3]
+    assert late["confidence"]["accepted"]["error"] == {"mean": 0.0173, "low": 0.0094, "high": 0.031}
+    assert late["weights"]["words"] == 0.61 and late["missing"]["without_text"]["mean"] == 0.871
 
 
 def test_report_where_a_file_stands(result: BenchmarkResult, tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""What several commands take: how a catalogue is read, and which head is meant."""
+
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headstart.subcommands import Store
+
+if TYPE_CHECKING:
+    from headstart.workflow import Request
+
+Seed = Annotated[int, typer.Option(min=0, help="Decides every random choice.")]
+
+
+Encoders = Annotated[
+    list[str] | None,
+    typer.Option("--encoder", help="Name or handle, as in 'headstart encoders'; several may be given."),
+]
+
+
+class Precision(StrEnum):
+    """What a network multiplies in."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class BackendName(StrEnum):
+    """What joblib runs tasks with."""
+
+    loky = "loky"
+    threading = "threading"
+    dask = "dask"
+    ray = "ray"
+
+
+class HeadName(StrEnum):
+    """Which vectors a head reads."""
+
+    text = "text"
+    image = "image"
+    fused = "fused"
+
+
+class FusionName(StrEnum):
+    """How a head joins vectors."""
+
+    late = "late"
+    concat = "concat"
+    gated = "gated"
+
+
+ErrorRate = Annotated[
+    float, typer.Option(min=0.0001, max=0.5, help="Wrong categories allowed among those accepted without a look.")
+]
+
+
+def _request(
+    *,
+    catalog: Annotated[Path, typer.Argument(help="CSV, Parquet or JSON Lines file, one listing a row.")],
+    id: Annotated[str | None, typer.Option(help="Column of the ids, each used once.  [default: id]")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Column of texts; several are joined in order.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column of photo file names.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the photos. Without --image, they are named by id.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the categories.")] = None,
+    label_level: Annotated[int | None, typer.Option(help="Take this level of a category path; 1 is the top.")] = None,
+    label_separator: Annotated[str | None, typer.Option(help="What stands between two levels.  [default: >>]")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Between the cells of a CSV.  [default: ,]")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of a CSV or JSON Lines file, such as cp1252.  [default: utf-8]")
+    ] = None,
+    store: Store = Path("store"),
+    encoder: Encoders = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of each --encoder that takes it; bfloat16 is faster where the processor has it."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="File for the one --encoder keras:APPLICATION.")] = None,
+) -> "Request":
+    """The options of every command that reads a catalogue; those left out are as last time."""
+    from headstart.extract.registry import refined
+    from headstart.workflow import Request
+
+    options = {
+        "id": id,
+        "text": text,
+        "image": image,
+        "images": images,
+        "label": label,
+        "label_level": label_level,
+        "label_separator": label_separator,
+        "delimiter": delimiter,
+        "encoding": encoding,
+    }
+    given = {name: value for name, value in options.items() if value is not None and value != []}
+    return Request(catalog, store, given, refined(encoder or (), precision and precision.value, weights))
+
+
+def takes_catalog(command: Callable[..., None], without: Collection[str] = ()) -> Callable[..., None]:
+    """Give a command the options of `_request`, but for those named, in place of its parameter `request`."""
+    options = inspect.signature(_request).parameters
+    shared = [parameter for name, parameter in options.items() if name not in without]
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "request"
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        request = _request(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        command(request=request, **given)
+
+    first = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
+    rest = [parameter for parameter in own if parameter not in first]
+    parameters = [*first, *shared, *rest]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del run.__wrapped__
+    return run
+
+
+takes_new_listings = functools.partial(
+    takes_catalog, without={"label", "label_level", "label_separator", "encoder", "precision", "weights"}
+)
+"""For commands whose classifier knows the categories and the encoders."""
+
+
+EXAMPLE = "--id sku --text title --text description --image photo --images photos/ --label category"

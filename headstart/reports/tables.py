@@ -1,0 +1,274 @@
+"""The numbers of the benchmark report as tables of words, the same for the page, for Markdown and for the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headstart.reports import wording
+from headstart.reports.result import Approach, BenchmarkResult, ClassFigures, Interval
+from headstart.reports.wording import asked, count, counted, estimate, interval, nats, percent, points, seconds
+
+MOST_CLASSES = 24
+"""More categories than this and only those found worst are shown."""
+NONE = "–"
+"""Where there is nothing to count, a share of it means nothing."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A header and rows of as many cells, ready to print."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def by_accuracy(result: BenchmarkResult) -> list[Approach]:
+    """The approaches, most accurate first."""
+    return sorted(result.approaches, key=lambda approach: -approach.accuracy.mean)
+
+
+def leaderboard_table(result: BenchmarkResult) -> Table:
+    """The approaches, most accurate first, by their short names: accuracy and its interval, macro-F1, top-3, times."""
+    header = ("Approach", "Accuracy", "95 % interval", "Macro-F1", "Top-3", "Encode", "Train", "Predict")
+    cells = [
+        (
+            a.name,
+            percent(a.accuracy.mean),
+            interval(a.accuracy),
+            percent(a.macro_f1.mean),
+            percent(a.top3.mean),
+            seconds(a.seconds.encode),
+            seconds(a.seconds.train),
+            seconds(a.seconds.predict),
+        )
+        for a in by_accuracy(result)
+    ]
+    return Table(header, tuple(tuple(map(wording.plain, row)) for row in cells))
+
+
+def accuracy(result: BenchmarkResult) -> Table:
+    """Accuracy of each approach, the spread of its folds, and what ignoring near-duplicates would have shown."""
+    return Table(
+        (
+            "Approach",
+            "Accuracy",
+            "95 % interval",
+            "Weakest fold",
+            "Strongest fold",
+            "Near-duplicates ignored",
+            "Changed by",
+        ),
+        tuple(
+            (
+                a.title,
+                percent(a.accuracy.mean),
+                interval(a.accuracy),
+                percent(min(a.folds)) if a.folds else "",
+                percent(max(a.folds)) if a.folds else "",
+                percent(a.ungrouped_accuracy.mean),
+                points(a.ungrouped_accuracy.mean - a.accuracy.mean),
+            )
+            for a in by_accuracy(result)
+        ),
+    )
+
+
+def confidence(result: BenchmarkResult) -> Table:
+    """What each approach's probabilities are worth, in the order of the leaderboard."""
+    return Table(
+        (
+            "Approach",
+            "Accepted",
+            "Wrong among them",
+            "Right one in the set",
+            "Categories in a set",
+            "Calibration error",
+            "By chance alone",
+            "Log-loss",
+            "Log-loss, inner folds",
+        ),
+        tuple(
+            (
+                a.title,
+                percent(a.confidence.accepted.share.mean),
+                estimate(a.confidence.accepted.error) if a.confidence.accepted.share.mean > 0 else NONE,
+                estimate(a.confidence.sets.coverage),
+                f"{a.confidence.sets.size.mean:.2f}",
+                estimate(a.confidence.calibration_error),
+                percent(a.confidence.chance_error),
+                nats(a.confidence.log_loss.mean),
+                nats(a.inner_loss),
+            )
+            for a in by_accuracy(result)
+        ),
+    )
+
+
+def reliability(approach: Approach) -> Table:
+    """Predictions of about the same confidence, least confident first, and how many of them are right."""
+    return Table(
+        ("Confidence", "Right", "95 % interval", "Listings"),
+        tuple(
+            (percent(each.confidence), percent(each.accuracy.mean), interval(each.accuracy), count(each.rows))
+            for each in approach.confidence.reliability
+        ),
+    )
+
+
+def surest(approach: Approach, error_rate: float) -> Table:
+    """Wrong among the surest listings, and among those accepted by a threshold set beforehand."""
+    points = [("the surest", each) for each in approach.confidence.surest]
+    points.append((f"accepted at {asked(error_rate)}", approach.confidence.accepted))
+    return Table(
+        ("Which", "Share", "Wrong", "95 % interval"),
+        tuple(
+            (which, percent(each.share.mean), percent(each.error.mean), interval(each.error))
+            for which, each in points
+            if each.share.mean > 0
+        ),
+    )
+
+
+def decisions(approach: Approach) -> Table:
+    """What becomes of the listings: accepted, suggested, or sent to a person."""
+    found = approach.confidence
+    accepted, suggested = found.accepted.share.mean, found.suggested_share
+    sets = f"{found.suggested.size.mean:.1f} categories on average, the right one among them "
+    return Table(
+        ("What to do", "Listings", "What it is worth"),
+        (
+            (
+                "accept",
+                percent(accepted),
+                f"{estimate(found.accepted.error)} wrong" if accepted > 0 else "no confidence was high enough",
+            ),
+            (
+                "suggest 1 to 3 categories",
+                percent(suggested),
+                sets + f"{estimate(found.suggested.coverage)} of the time" if suggested > 0 else NONE,
+            ),
+            ("send to a person", percent(max(0.0, 1 - accepted - suggested)), NONE),
+        ),
+    )
+
+
+def missing(result: BenchmarkResult) -> Table | None:
+    """Accuracy of the approaches that read texts and photos when one is taken away, and of each alone.
+
+    None where no approach reads both.
+    """
+    modality = {encoder.name: encoder.modality for encoder in result.encoders}
+    both = [a for a in by_accuracy(result) if len({modality[name] for name in a.encoders}) == 2]
+    if not both:
+        return None
+    alone = [a for a in result.approaches if a.name in ("text", "image")]
+
+    def figures(a: Approach) -> tuple[Interval, ...]:
+        return a.accuracy, a.missing.without_image, a.missing.without_text, a.missing.half
+
+    return Table(
+        ("Approach", "Complete", "Without photos", "Without texts", "Half and half"),
+        tuple((a.title, *map(estimate, figures(a))) for a in both + alone),
+    )
+
+
+def weights(result: BenchmarkResult) -> Table | None:
+    """How strongly each fusion listens to its members; None where no approach has several."""
+    fused = [a for a in by_accuracy(result) if len(a.weights) > 2]
+    names = list(dict.fromkeys(name for a in fused for name in a.weights))
+    if not fused:
+        return None
+    return Table(
+        ("Approach", *names),
+        tuple((a.title, *(f"{a.weights[name]:.2f}" if name in a.weights else "" for name in names)) for a in fused),
+    )
+
+
+def learning(result: BenchmarkResult) -> Table:
+    """Accuracy of each approach that learnt from so many listings of each category, at most."""
+    sizes = sorted({point.listings for point in result.learning})
+    found = {(point.approach, point.listings): estimate(point.accuracy) for point in result.learning}
+    learnt = {point.approach for point in result.learning}
+    return Table(
+        ("Approach", *(counted(size, "listing", "listings") for size in sizes)),
+        tuple(
+            (a.title, *(found.get((a.name, size), "") for size in sizes))
+            for a in by_accuracy(result)
+            if a.name in learnt
+        ),
+    )
+
+
+def weakest(result: BenchmarkResult) -> list[ClassFigures]:
+    """The categories of which the chosen approach finds fewest, at most `MOST_CLASSES`."""
+    return sorted(result.chosen_approach.per_class, key=lambda c: (c.recall.mean, c.label))[:MOST_CLASSES]
+
+
+def beside(result: BenchmarkResult) -> tuple[list[Approach], list[dict[str, float]]]:
+    """Text alone and image alone, where they are not chosen themselves, and the recall of each category."""
+    others = [a for a in result.approaches if a.name in ("text", "image") and a.name != result.chosen]
+    return others, [{c.label: c.recall.mean for c in other.per_class} for other in others]
+
+
+def recall(result: BenchmarkResult) -> Table:
+    """Each category under the chosen approach, hardest first, beside text alone and image alone."""
+    others, found = beside(result)
+    return Table(
+        (
+            "Category",
+            "Listings",
+            "Recall",
+            "95 % interval",
+            *(f"Recall, {a.name}" for a in others),
+            "Precision",
+            "F1",
+        ),
+        tuple(
+            (
+                c.label,
+                count(c.rows),
+                percent(c.recall.mean),
+                interval(c.recall),
+                *(percent(by_label[c.label]) if c.label in by_label else "" for by_label in found),
+                percent(c.precision),
+                percent(c.f1),
+            )
+            for c in weakest(result)
+        ),
+    )
+
+
+def times(result: BenchmarkResult) -> Table:
+    """Time to encode, to train and to predict."""
+    return Table(
+        ("Approach", "Encode", "Train", "Predict"),
+        tuple(
+            (a.title, *map(seconds, (a.seconds.encode, a.seconds.train, a.seconds.predict)))
+            for a in by_accuracy(result)
+        ),
+    )
+
+
+def confusion(approach: Approach) -> Table:
+    """Listings of each category (row) by the category they were put into (column); empty where none."""
+    labels = tuple(c.label for c in approach.per_class)
+    rows = zip(labels, approach.confusion, strict=True)
+    return Table(("Category", *labels), tuple((label, *(count(n) if n else "" for n in row)) for label, row in rows))
+
+
+def confused_pairs(approach: Approach, most: int) -> Table:
+    """The mistakes made most often: true category, category given, listings, share of the true one."""
+    labels = [c.label for c in approach.per_class]
+    mistakes = [
+        (-number, true, given)
+        for true, row in enumerate(approach.confusion)
+        for given, number in enumerate(row)
+        if number > 0 and given != true
+    ]
+    return Table(
+        ("Category", "Taken for", "Listings", "Share"),
+        tuple(
+            (labels[true], labels[given], count(-less), percent(-less / sum(approach.confusion[true])))
+            for less, true, given in sorted(mistakes)[:most]
+        ),
+    )

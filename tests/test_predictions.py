@@ -1,0 +1,167 @@
+"""Predictions on disk: every format, every decision, batch by batch."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from headstart.embeddings.features import Features
+from headstart.errors import HeadstartError, ModelError
+from headstart.heads.classifier import Classifier
+from headstart.predictions import BATCH, predictions, write_predictions
+
+NAMES = ("Bijoux", 'Linge, "fin"', "Montres", "Vélos")
+
+
+def draw(rows: int, seed: int = 0) -> Features:
+    """Listings of four categories, some easy to tell apart and some not; some lack a text or a photo."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(4, size=rows)
+    noise = np.where(rng.random(rows) < 0.4, 4.0, 0.5)[:, None]
+    lacks = rng.choice(["", "texts", "photos"], rows, p=[0.8, 0.1, 0.1])
+    present = {name: lacks != name for name in ("texts", "photos")}
+    vectors = {
+        name: ((3 * np.eye(4, 8)[codes] + noise * rng.normal(size=(rows, 8))) * mask[:, None]).astype(np.float16)
+        for name, mask in present.items()
+    }
+    labels = tuple(NAMES[code] for code in codes)
+    kinds = {"texts": "text", "photos": "image"}
+    return Features(tuple(f"s{row}" for row in range(rows)), labels, vectors, present, kinds)
+
+
+def texts_of(features: Features) -> list[str | None]:
+    return [f"un {label[:3]}" if row % 3 else None for row, label in enumerate(features.labels)]
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    features = draw(400)
+    return Classifier(words=True).fit(features, groups=np.arange(400), texts=texts_of(features))
+
+
+def written(path: Path) -> list[dict[str, str]]:
+    """Rows of any format, as CSV has them."""
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    if path.suffix == ".parquet":
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    else:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: f"{value:g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows]
+
+
+def test_each_row_says_the_category_and_what_to_do(tmp_path: Path, classifier: Classifier) -> None:
+    features = draw(200, seed=1)
+    nothing = np.arange(200) == 7
+    present = {name: mask & ~nothing for name, mask in features.present.items()}
+    features = replace(features, present=present)
+    texts = texts_of(features)
+    texts[7] = None
+    write_predictions(classifier, features, tmp_path / "said.csv", 0.05, 0.9, texts)
+    rows = written(tmp_path / "said.csv")
+    assert list(rows[0]) == [
+        "id", "category", "probability", "decision", "suggested", "second_category", "second_probability",
+        "third_category", "third_probability", "read",
+    ]  # fmt: skip
+    said = classifier.predict_proba(features, texts)
+    found = classifier.decide(features, 0.05, 0.9, texts)
+    assert [row["id"] for row in rows] == list(features.ids)
+    assert [row["category"] for row in rows] == classifier.predict(features, texts).tolist()
+    assert [row["decision"] for row in rows] == found.action.tolist()
+    assert {"accept", "suggest", "person"} == set(found.action)
+    for number, row in enumerate(rows):
+        order = np.argsort(-said[number], kind="stable")
+        assert [row["category"], row["second_category"], row["third_category"]] == [NAMES[code] for code in order[:3]]
+        shown = [float(row[f"{rank}probability"]) for rank in ("", "second_", "third_")]
+        assert shown == pytest.approx(said[number, order[:3]].tolist(), abs=6e-5)
+        suggested = [NAMES[code] for code in order if found.sets[number, code]]
+        assert row["suggested"] == (" | ".join(suggested) if row["decision"] == "suggest" else "")
+    assert (rows[7]["decision"], rows[7]["read"], rows[7]["suggested"]) == ("person", "nothing", "")
+    assert {row["read"] for row in rows} == {"text+image", "text", "image", "nothing"}
+
+
+def test_every_format_says_the_same(tmp_path: Path, classifier: Classifier) -> None:
+    features = draw(30, seed=2)
+    for suffix in ("csv", "parquet", "jsonl"):
+        write_predictions(classifier, features, tmp_path / f"said.{suffix}", texts=texts_of(features))
+    rows = written(tmp_path / "said.jsonl")
+    assert len(rows) == 30
+    assert written(tmp_path / "said.parquet") == rows
+    numbers = [{name: f"{float(v):g}" if "prob" in name else v for name, v in row.items()} for row in rows]
+    from_csv = written(tmp_path / "said.csv")
+    assert [{name: f"{float(v):g}" if "prob" in name else v for name, v in row.items()} for row in from_csv] == numbers
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_many_listings_are_classified_batch_by_batch(tmp_path: Path, classifier: Classifier, suffix: str) -> None:
+    small = draw(50, seed=3)
+    count = BATCH + 100
+    many = replace(small.take(np.arange(count) % 50), ids=tuple(map(str, range(count))))
+    asked = 0
+
+    def texts() -> Iterator[str | None]:
+        nonlocal asked
+        for row in range(count):
+            asked += 1
+            yield texts_of(small)[row % 50] if row < 50 or row >= BATCH else None
+
+    batches = predictions(classifier, many, texts=texts())
+    first = next(batches)
+    assert (len(first), asked) == (BATCH, BATCH), "no more is read than is classified"
+    assert [len(batch) for batch in batches] == [100]
+    write_predictions(classifier, many, tmp_path / f"said.{suffix}", texts=texts())
+    rows = written(tmp_path / f"said.{suffix}")
+    assert [row["id"] for row in rows] == list(many.ids)
+    write_predictions(classifier, small, tmp_path / f"few.{suffix}", texts=texts_of(small))
+    few = written(tmp_path / f"few.{suffix}")
+    for row in (*range(50), *range(BATCH, count)):
+        assert rows[row]["category"] == few[row % 50]["category"]
+        assert rows[row]["decision"] == few[row % 50]["decision"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_no_listing_makes_no_row(tmp_path: Path, classifier: Classifier, suffix: str) -> None:
+    write_predictions(classifier, draw(5).take(np.arange(0)), tmp_path / f"none.{suffix}", texts=[])
+    assert written(tmp_path / f"none.{suffix}") == []
+    if suffix == "csv":
+        assert (tmp_path / "none.csv").read_text().startswith('"id","category","probability","decision"')
+
+
+def test_without_a_file_it_is_csv_on_stdout(classifier: Classifier, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    features = draw(5)
+    write_predictions(classifier, features, None, texts=texts_of(features))
+    out, err = capfdbinary.readouterr()
+    assert [row["id"] for row in csv.DictReader(out.decode().splitlines())] == list(features.ids)
+    assert b"decision" not in err
+
+
+def test_where_nothing_is_known_of_its_errors_no_decision_is_given_and_that_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = draw(6)
+    classifier = Classifier().fit(features, groups=np.zeros(6, int))
+    assert not classifier.calibrated_
+    write_predictions(classifier, draw(BATCH + 1), tmp_path / "said.csv")
+    assert not {"decision", "suggested"} & set(written(tmp_path / "said.csv")[0])
+    assert capsys.readouterr().err.count("no decision is given") == 1
+
+
+def test_what_is_refused_leaves_no_file(tmp_path: Path, classifier: Classifier) -> None:
+    features = draw(5)
+    with pytest.raises(ModelError, match="reads words as well"):
+        write_predictions(classifier, features, tmp_path / "said.csv")
+    with pytest.raises(HeadstartError, match="error rate 2"):
+        write_predictions(classifier, features, tmp_path / "said.csv", error_rate=2, texts=texts_of(features))
+    with pytest.raises(HeadstartError, match=r"said.xlsx has no suffix that is known: end it with one of .csv"):
+        write_predictions(classifier, features, tmp_path / "said.xlsx", texts=texts_of(features))
+    with pytest.raises(ModelError, match="3 texts for 5 listings"):
+        write_predictions(classifier, features, tmp_path / "said.csv", texts=texts_of(features)[:3])
+    assert list(tmp_path.iterdir()) == []
