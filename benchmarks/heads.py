@@ -41,7 +41,8 @@ CONFIGS = [
     HeadConfig(tuple(DIMS), l2=l2, learning_rate=rate, balanced=balanced, absent=0.0)
     for l2, rate, balanced in product((0.5, 2.0, 8.0, 32.0), (0.25, 0.5, 1.0), (True, False))
 ]
-KERAS_FITS, KERAS_WARM, LOGISTIC_FITS = 6, 1, 24
+KERAS_FITS = 6
+"""Timed of each loop of them; of logistic regressions, one a configuration."""
 MANY_DIM, MANY_CLASSES = 512, 50
 HELD_OUT, INNER = 10, 8
 """Of a million, one in ten listings is held out, and of the others one in eight says when to stop."""
@@ -81,10 +82,10 @@ def few() -> None:
     said = bank.log_probabilities(tests)
     ours = time.perf_counter() - started
     right = np.mean([(each.argmax(axis=1) == codes[rows]).mean() for each, rows in zip(said, tests, strict=True)])
-    print(f"  {f'HeadBank, {EPOCHS} epochs':44} {ours:7.1f} s                accuracy {right:.4f}")
+    print(f"  {f'HeadBank, {EPOCHS} epochs':44} {ours:7.1f} s{'':17}accuracy {right:.4f}")
 
     # Every configuration's turn comes in another fold, so that those timed are a sample of all.
-    order = [fold * len(CONFIGS) + place for place, fold in zip(range(len(tasks)), np.arange(len(tasks)) % FOLDS)][: len(CONFIGS)]
+    order = [place + len(CONFIGS) * (place % FOLDS) for place in range(len(CONFIGS))]
     spread = [order[place] for place in np.linspace(0, len(order) - 1, KERAS_FITS).round().astype(int)]
     batches = (("batches of 32, its default", 32), ("one batch of all", LISTINGS))
     loops: list[tuple[str, Sequence[int], Callable[[HeadTask], Callable[[np.ndarray], np.ndarray]]]] = [
@@ -104,7 +105,7 @@ def few() -> None:
             same.append((said[task].argmax(axis=1) == codes[tests[task]]).mean())
         took *= len(tasks) / len(chosen)
         print(
-            f"  {name:44} {took:7.1f} s from {len(chosen)}: {took / ours:5.0f} ×  accuracy {np.mean(rights):.4f}, "
+            f"  {name:44} {took:7.1f} s from {len(chosen):2}: {took / ours:5.1f} ×  accuracy {np.mean(rights):.4f}, "
             f"the bank's of these {np.mean(same):.4f}"
         )
     difference = max(apart(bank, head, bank_of([tasks[head]])) for head in spread)

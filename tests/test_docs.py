@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from catalogs import listings
@@ -140,16 +142,29 @@ def test_every_handle_of_the_page_is_one() -> None:
         encoder("letter-counts")
 
 
-def test_every_command_of_the_page_on_extraction_is_one() -> None:
+@pytest.mark.parametrize(("page", "commands"), [("extraction", 8), ("heads", 3)])
+def test_every_command_of_a_page_is_one(page: str, commands: int) -> None:
     import typer
 
     from headstart.cli import app
 
-    page = (ROOT / "docs" / "extraction.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^headstart (.*)$", page, re.MULTILINE)
-    assert len(lines) > 8
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^headstart (.*)$", text, re.MULTILINE)
+    assert len(lines) > commands
     for line in lines:
         command, words = typer.main.get_command(app), shlex.split(line, comments=True)
         while hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
         command.make_context("headstart", words)  # parses them, and ends where an option is not known
+
+
+def test_the_python_of_the_page_on_heads_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "heads.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    draw = np.random.default_rng(0)
+    categories = np.repeat(["bags", "lamps", "rugs"], 40)
+    vectors = np.repeat(draw.normal(size=(3, 8)), 40, axis=0) + draw.normal(scale=0.3, size=(120, 8))
+    found: dict[str, Any] = {"vectors": vectors, "categories": categories, "folder": tmp_path / "model"}
+    exec(script, found)
+    assert set(found["decisions"].action) <= {"accept", "suggest", "person"}
+    np.testing.assert_allclose(found["same"].predict_proba(vectors), found["classifier"].predict_proba(vectors), atol=1e-5)

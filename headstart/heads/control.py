@@ -44,6 +44,7 @@ class Control:
         """
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         self.__dict__.pop("_vectorizer", None)  # of another fit
         known = [text or "" for text in texts]
@@ -60,7 +61,8 @@ class Control:
                 matrix = vectorizer.fit_transform(known)
             except ValueError:  # no word is left
                 continue
-            model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000).fit(matrix, codes)
+            with threadpool_limits(1):  # beside TensorFlow's threads, those of BLAS wait for each other
+                model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000).fit(matrix, codes)
             rows, constants = model.coef_, model.intercept_
             if len(seen) == 2:  # scikit-learn keeps the second category's lead over the first
                 rows, constants = np.vstack([-rows / 2, rows / 2]), np.append(-constants / 2, constants / 2)
@@ -126,11 +128,8 @@ class Control:
 def control_fold(
     texts: Sequence[str | None], codes: np.ndarray, train: np.ndarray, test: np.ndarray, classes: int | None = None
 ) -> np.ndarray:
-    """Learn from the rows `train` and give the probabilities of the rows `test`, on one thread of BLAS."""
-    from threadpoolctl import threadpool_limits
-
+    """Learn from the rows `train` and give the probabilities of the rows `test`."""
     if not len(test):
         return np.zeros((0, int(codes.max()) + 1 if classes is None else classes))
-    with threadpool_limits(1):
-        control = Control().fit([texts[row] for row in train], codes[train], classes)
-        return control.probabilities([texts[row] for row in test])
+    control = Control().fit([texts[row] for row in train], codes[train], classes)
+    return control.probabilities([texts[row] for row in test])

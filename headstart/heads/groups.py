@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from headstart.heads.bank import HeadTask
 
 BATCH = 4096
-"""Listings a step, where there are too many for coordinates. A `PART` of all where that is more: the noise of small steps
-must not outweigh what more listings tell."""
+"""Listings a step, where there are too many for coordinates. A `PART` of all where that is more: the noise of small
+steps must not outweigh what more listings tell."""
 PART = 1 / 16
 SLICE = 2**25
 """Numbers that are held while some listings are read and classified."""
@@ -360,7 +360,7 @@ def batches(groups: Sequence[Group], seed: int = 0) -> tuple[Any, int]:
     tf = tensorflow()
     small = [group.batch for group in groups if isinstance(group, CoordinateGroup)]
     if len(small) == len(groups):
-        return tf.data.Dataset.from_tensors((tuple(small),)).repeat(), LOOK
+        return endless(tf.data.Dataset.from_tensors((tuple(small),)).repeat()), LOOK
     many = [group for group in groups if isinstance(group, VectorGroup)]
     pool = np.unique(np.concatenate([group.pool for group in many]))
     most = min(group.at_once for group in many)
@@ -377,9 +377,16 @@ def batches(groups: Sequence[Group], seed: int = 0) -> tuple[Any, int]:
 
     first = next(draw())
     if passes == 1:
-        return tf.data.Dataset.from_tensors(tf.nest.map_structure(tf.constant, first)).repeat(), LOOK
+        return endless(tf.data.Dataset.from_tensors(tf.nest.map_structure(tf.constant, first)).repeat()), LOOK
     kinds = tf.nest.map_structure(
         lambda each: tf.TensorSpec(np.shape(each), tf.as_dtype(np.asarray(each).dtype)), first
     )
     data = tf.data.Dataset.from_generator(draw, output_signature=kinds).prefetch(1)
-    return data, min(max(passes, LOOK), LONGEST_LOOK)
+    return endless(data), min(max(passes, LOOK), LONGEST_LOOK)
+
+
+def endless(data: Any) -> Any:
+    """The same without TensorFlow's tuning thread, for which a dataset dropped before its end waits up to a minute."""
+    options = tensorflow().data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
