@@ -33,6 +33,7 @@ from headstart.embeddings.features import Features
 from headstart.heads.bank import HeadBank, HeadTask
 from headstart.heads.config import HeadConfig
 from headstart.heads.groups import LOOK
+from headstart.heads.sides import LENGTH
 from headstart.runtime import cores, keras, machine, tensorflow
 
 LISTINGS, CLASSES, FOLDS, EPOCHS = 1050, 7, 10, 60
@@ -121,6 +122,7 @@ def drawn_listings() -> tuple[Features, np.ndarray]:
         spread = np.arange(1, dim + 1) ** -0.5  # a few wide directions and many narrow ones, as encoders have them
         means = 0.14 * spread * rng.normal(size=(CLASSES, dim))
         block = means[codes] + spread * rng.normal(size=(LISTINGS, dim))
+        block *= LENGTH / np.sqrt((block**2).sum(axis=1).mean())  # as a bank scales them: a penalty is the same for all
         vectors[name] = block.astype(np.float32)
     return features_of(vectors, codes), codes
 

@@ -270,13 +270,15 @@ def sweep(
     outer = repeated_folds(listings.codes, listings.groups, folds, 1, seed)
     swept = try_all(listings, configs, outer, seed, say)
     bootstrap = GroupBootstrap(listings.groups, seed=seed)
-    every = np.ones((1, len(listings.codes)), bool)
+    inner = np.isfinite(swept.losses[0])
+    among = GroupBootstrap(listings.groups[inner], seed=seed)
+    every = np.ones((1, inner.sum()), bool)
     entries = tuple(
         Entry(
             config,
-            mean(loss[None], every, bootstrap),
-            accuracy(right[None], bootstrap),
-            mean((loss - swept.losses[0])[None], every, bootstrap),
+            mean(loss[None, inner], every, among),
+            accuracy(right[None, inner], among),
+            mean((loss - swept.losses[0])[None, inner], every, among),
         )
         for config, loss, right in zip(swept.configs, swept.losses, swept.right, strict=True)
     )

@@ -167,4 +167,6 @@ def test_the_python_of_the_page_on_heads_runs(tmp_path: Path) -> None:
     found: dict[str, Any] = {"vectors": vectors, "categories": categories, "folder": tmp_path / "model"}
     exec(script, found)
     assert set(found["decisions"].action) <= {"accept", "suggest", "person"}
-    np.testing.assert_allclose(found["same"].predict_proba(vectors), found["classifier"].predict_proba(vectors), atol=1e-5)
+    np.testing.assert_allclose(
+        found["same"].predict_proba(vectors), found["classifier"].predict_proba(vectors), atol=1e-5
+    )

@@ -116,7 +116,7 @@ class HeadBank:
 
             class Look(keras().callbacks.Callback):  # type: ignore[misc]
                 def on_epoch_end(self, epoch: int, logs: object = None) -> None:
-                    learning = bank._look(epoch + 1) if stop_early or epoch + 1 == looks else True
+                    learning = bank._look(epoch + 1, stop_early) if stop_early or epoch + 1 == looks else True
                     advance(1)
                     self.model.stop_training = not learning
 
@@ -169,7 +169,7 @@ class HeadBank:
                     return plain_network(self.tasks[head].config, group, side, place)
         raise IndexError(f"no head {head}, there are {len(self.tasks)}")
 
-    def _look(self, number: int) -> bool:
+    def _look(self, number: int, stop_early: bool) -> bool:
         """Keep the weights of heads whose scouts do better than before; whether any may still."""
         learning = False
         for group in self._groups:
@@ -178,7 +178,7 @@ class HeadBank:
                 bad = self.tasks[tasks[~np.isfinite(losses)][0]].config
                 raise ModelError(f"the loss is not finite at learning rate {bad.learning_rate}: give a lower one")
             best, looks = self.inner_loss[tasks], self.looks[tasks]
-            if group.judged:
+            if group.judged and stop_early:
                 better = losses < best * (1 - 1e-4)
                 better &= number - looks <= PATIENCE  # a head that is done stays so while others still learn
             else:

@@ -9,6 +9,13 @@ from headstart.embeddings.features import Features
 from headstart.errors import ModelError
 
 FUSIONS = ("concat", "gated", "late")
+_LIMITS = {
+    "hidden": (0, 65_536),
+    "dropout": (0, 0.99),
+    "l2": (0, 1e9),
+    "learning_rate": (1e-6, 1e30),
+    "absent": (0, 0.99),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,11 @@ class HeadConfig:
     """``late`` only: the TF-IDF control is one of the members."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.encoders, str) or not self.encoders or len(set(self.encoders)) < len(self.encoders):
+            raise ModelError(f"encoders {self.encoders!r}: give the name of one or more, each once, as a tuple")
+        for name, (low, high) in _LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise ModelError(f"{name} {getattr(self, name)}: it lies between {low:g} and {high:g}")
         if self.fusion not in FUSIONS:
             raise ModelError(f"no fusion {self.fusion!r}: choose one of {', '.join(FUSIONS)}")
         if self.words and self.fusion != "late":

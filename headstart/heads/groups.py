@@ -364,7 +364,7 @@ def batches(groups: Sequence[Group], seed: int = 0) -> tuple[Any, int]:
     many = [group for group in groups if isinstance(group, VectorGroup)]
     pool = np.unique(np.concatenate([group.pool for group in many]))
     most = min(group.at_once for group in many)
-    size = min(len(pool), max(BATCH, min(int(PART * len(pool)), most)))
+    size = min(len(pool), max(BATCH, int(PART * len(pool))), most)
     passes = -(-len(pool) // size)
 
     def draw() -> Iterator[Any]:

@@ -86,7 +86,7 @@ class BankLayer(keras.layers.Layer):
             start = np.zeros((count, part.features, heads, shape.width), np.float32)
             if shape.hidden:
                 # He et al., arXiv 1502.01852: pre-activations begin with a variance of 2, whatever the basis.
-                scale = np.sqrt(2 / len(part.kinds)) / LENGTH
+                scale = np.sqrt(2 / part.bits) / LENGTH
                 roots = part.roots if not part.sides else part.roots[:, -1:]
                 for side, head in np.ndindex(count, heads):
                     drawn = np.random.default_rng((int(seeds[side, head]), number)).normal(

@@ -118,7 +118,8 @@ class Panel:
                 for place, fold in [*enumerate(side.inner), *([] if scouts else [(-1, side.fold)])]:
                     if member is None:
                         self._places[member, number, place] = len(words)
-                        words.append((np.concatenate([fold.train, fold.inner]), fold.test))
+                        learnt = fold.train if scouts else np.concatenate([fold.train, fold.inner])
+                        words.append((learnt, fold.test))
                     else:
                         self._places[member, number, place] = len(tasks)
                         tasks.append(HeadTask(member, fold.train, fold.inner, seed, side.rows, scouts))
@@ -159,9 +160,9 @@ class Panel:
         assert self.bank is not None
         return self.bank.network(self._places[member, side, -1])
 
-    def fuse(self, members: Sequence[Member], side: int, complete: bool = False) -> Fused:
-        """Members weighed by what they say of a side's inner folds; `complete`: for listings that lack nothing alone."""
-        return Fused(self, tuple(members), side, complete)
+    def fuse(self, members: Sequence[Member], side: int, met: bool = False) -> Fused:
+        """Members weighed by what they say of a side's inner folds; `met`: for such listings as are in them, no others."""
+        return Fused(self, tuple(members), side, met)
 
 
 class Fused:
@@ -176,7 +177,7 @@ class Fused:
         fusion: the weights; where nothing could be held back, all members weigh the same.
     """
 
-    def __init__(self, panel: Panel, members: tuple[Member, ...], side: int, complete: bool = False) -> None:
+    def __init__(self, panel: Panel, members: tuple[Member, ...], side: int, met: bool = False) -> None:
         self.panel, self.members, self.side = panel, members, side
         listings, inner = panel.listings, panel.sides[side].inner
         self.kinds = [reads(member, listings.features.modality) for member in members]
@@ -184,10 +185,12 @@ class Fused:
         order = np.concatenate([fold.test for fold in inner]) if inner else np.arange(0)
         place = np.argsort(order, kind="stable")
         self.rows = order[place]
-        said = {
-            pattern: self._said(panel, pattern, range(len(inner)), side)[:, place]
-            for pattern in (self._patterns()[-1:] if complete else self._patterns())
-        }
+        patterns = self._patterns()
+        if met:
+            masks = np.unique(np.stack([mask[self.rows] for mask in self.has.values()], axis=1), axis=0).tolist()
+            seen = {frozenset(kind for kind, there in zip(self.has, mask, strict=True) if there) for mask in masks}
+            patterns = [each for each in patterns if each in seen | {frozenset(self.has)}]
+        said = {pattern: self._said(panel, pattern, range(len(inner)), side)[:, place] for pattern in patterns}
         there, has = self.there[:, self.rows], {kind: mask[self.rows] for kind, mask in self.has.items()}
         counts = np.bincount(listings.codes[panel.sides[side].rows], minlength=listings.classes) + 1.0
         # Categories that no fold tests would seem never to occur: the weights are those that tell the others apart.

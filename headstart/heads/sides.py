@@ -168,7 +168,7 @@ class Axes:
 
     standards: Mapping[str, Standard]
     axes: np.ndarray
-    """``(D, k)``, D the dimensions of all its encoders, k ≤ `TOP`."""
+    """``(D, k)``, D the dimensions of all its encoders, k = `TOP`; columns of zeros where there are fewer."""
     rest: float
     """Mean square along the widest of all other axes."""
     sampled: np.ndarray
@@ -199,7 +199,9 @@ class Axes:
         top = vectors[:, ::-1][:, :count]
         if not tall:
             top = sample.T @ top / np.sqrt(values[:count] * len(some))
-        return cls(standards, top.astype(np.float32), float(values[count]), some, sample)
+        axes = np.zeros((sample.shape[1], TOP), np.float32)  # of a small side some are nothing, and change nothing
+        axes[:, :count] = top
+        return cls(standards, axes, float(values[count]), some, sample)
 
 
 def step_roots(

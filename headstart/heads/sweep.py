@@ -39,7 +39,8 @@ class Swept:
     configs: tuple[HeadConfig, ...]
     """The best first."""
     losses: np.ndarray
-    """Log-loss of each on each row when it is in an inner fold, mean over the training sides, ``(C, n)``."""
+    """Log-loss of each on each row when it is in an inner fold, mean over the training sides, ``(C, n)``; NaN of a row
+    that never is."""
     right: np.ndarray
     """How often each is then right, the same, ``(C, n)``."""
     chosen: tuple[HeadConfig, ...]
@@ -123,7 +124,7 @@ def sweep(
     means = np.zeros((count, len(sides)))
     for number in range(len(sides)):
         for place, config in enumerate(configs):
-            fused = panel.fuse(members_of(config), number, complete=True)
+            fused = panel.fuse(members_of(config), number, met=True)
             each = fused.losses()
             losses[place, fused.rows] += each
             right[place, fused.rows] += fused.log_probabilities.argmax(axis=1) == listings.codes[fused.rows]
@@ -139,7 +140,7 @@ def sweep(
         for turn, fold in enumerate(folds[number] for number in numbers.tolist()):
             probabilities[fold.test] = np.exp(whole.fuse(own, turn).test())
     order = np.argsort(means.mean(axis=1), kind="stable")
-    times = np.maximum(times, 1)
+    times = np.where(times, times, np.nan)
     return Swept(
         tuple(configs[place] for place in order),
         losses[order] / times,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart.embeddings.features import Features
+from headstart.errors import HeadstartError
 from headstart.heads.config import HeadConfig, head_encoders
 from headstart.heads.members import IMAGE, TEXT, Member, members_of
 from headstart.heads.nested import Fused, Listings, Panel, Side, cut
@@ -47,8 +48,8 @@ class Judgement:
     """``accept``, ``suggest`` or ``person``, by thresholds of each fold's training side, ``(R, n)`` str."""
     sets: np.ndarray
     """``(R, n, K)`` bool."""
-    inner_loss: float
-    """Mean cross-entropy on the inner folds of all training sides, in nats."""
+    inner_losses: np.ndarray
+    """Mean cross-entropy on the inner folds of each training side, in nats ``(F,)``."""
     weights: dict[str, float]
     """Mean weight of each member and of the prior, for listings that have all."""
 
@@ -117,6 +118,10 @@ class Jury:
         """
         self.listings, self.configs, self.grouped = listings, dict(configs), list(grouped)
         sides = [cut(listings, fold, (seed, fold.repeat, number)) for number, fold in enumerate(grouped)]
+        if short := next((side for side in sides if not side.inner), None):
+            raise HeadstartError(
+                f"the training sides cannot be cut into inner folds ({short.why}): give more listings, or more --folds"
+            )
         sides += [Side(fold) for fold in ungrouped]
         self.members = {name: members_of(config) for name, config in configs.items()}
         self.panel = Panel(listings, sides, [member for members in self.members.values() for member in members], seed)
@@ -152,7 +157,7 @@ class Jury:
             without,
             action,
             sets,
-            float(np.concatenate(losses).mean()),
+            np.array([each.mean() for each in losses]),
             _mean_weights(self.fused[name]),
         )
 

@@ -229,7 +229,10 @@ class BenchmarkResult:
     approaches: tuple[Approach, ...]
     comparisons: tuple[Comparison, ...]
     chosen: str
-    """The approach with the lowest inner loss: chosen without a look at the figures reported."""
+    """The approach with the lowest inner loss over all training sides."""
+    choosing: Interval
+    """Accuracy where each fold's approach is the one that its own training side chooses: no label of a listing has a
+    part in the choice of what classifies it, as it has, a little, in `chosen`."""
     learning: tuple[LearningPoint, ...]
     provenance: dict[str, str]
     """Date, command, machine, Python and library versions: name → value."""

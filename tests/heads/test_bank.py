@@ -327,3 +327,42 @@ def test_a_head_without_listings_is_refused(drawn: Draw) -> None:
     train, inner, _ = thirds(features)
     with pytest.raises(ModelError, match="no listing to learn from"):
         fit(features, HeadTask(TEXT, train, inner), HeadTask(TEXT, train[:0], inner))
+
+
+def test_sides_of_few_listings_beside_many(drawn: Draw) -> None:
+    features = drawn((800, 800, 800), noise=1.0)
+    assert len(features) > SMALL
+    rows = np.arange(len(features))
+    tasks = [HeadTask(TEXT, rows[:size], rows[size : size + 9]) for size in (8, 30, 900)]
+    right = [share_right(fit(features, *tasks), rows[1000:], head) for head in range(3)]
+    assert right[2] > 0.8
+    assert right[2] > right[0] > 1 / 3
+
+
+def test_without_early_stopping_a_head_learns_to_the_end(drawn: Draw) -> None:
+    features = drawn()
+    train, inner, _ = thirds(features)
+    bank = HeadBank(features, codes_of(features), 3, [HeadTask(TEXT, train, inner)]).fit(looks=7, stop_early=False)
+    assert bank.looks.tolist() == [7]
+    assert np.isfinite(bank.inner_loss).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"encoders": ()}, "encoders ()"),
+        ({"encoders": "words"}, "encoders 'words'"),
+        ({"encoders": ("words", "words")}, "encoders ('words', 'words')"),
+        ({"absent": 2.0}, "absent 2.0"),
+        ({"l2": -5.0}, "l2 -5.0"),
+        ({"hidden": -1}, "hidden -1"),
+        ({"dropout": 1.0}, "dropout 1.0"),
+        ({"learning_rate": 0.0}, "learning_rate 0.0"),
+        ({"fusion": "soup"}, "no fusion 'soup'"),
+    ],
+)
+def test_settings_that_make_no_head_are_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        HeadConfig(**{"encoders": ("words",), **settings})  # type: ignore[arg-type]
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)

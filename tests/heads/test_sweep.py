@@ -99,3 +99,26 @@ def test_the_random_draw_keeps_the_order_of_the_grid() -> None:
     configs = [HeadConfig(("words",), l2=float(l2)) for l2 in range(30)]
     some = draw(configs, 5, seed=0)
     assert [config.l2 for config in some] == sorted(config.l2 for config in some)
+
+
+def test_listings_that_lack_something_count_with_what_they_have(drawn: Draw) -> None:
+    listings = listings_of(drawn((60, 60, 60), noise=1.5, missing=0.5))
+    late = HeadConfig(("words", "pixels"), fusion="late", absent=0.0)
+    configs = [HeadConfig(("pixels",)), HeadConfig(("words",)), late]
+    folds = repeated_folds(listings.codes, listings.groups, 3, 1, 0)
+    found = sweep(listings, configs, folds, 0)
+    assert found.configs[0] == late, "it alone can read what the others cannot"
+    assert set(found.chosen) == {late}
+    assert (found.probabilities.argmax(axis=1) == listings.codes).mean() > 0.7
+
+
+def test_a_fold_s_labels_have_no_part_in_what_is_chosen_for_it(drawn: Draw) -> None:
+    listings = listings_of(drawn((40, 40, 40), noise=2.5))
+    configs = [HeadConfig((name,), l2=l2) for name in ("words", "pixels") for l2 in (0.1, 8.0)]
+    folds = repeated_folds(listings.codes, listings.groups, 3, 1, 0)
+    codes = listings.codes.copy()
+    test = folds[0].test
+    codes[test] = (codes[test] + 1) % 3
+    honest, spoilt = (sweep(each, configs, folds, 0) for each in (listings, replace(listings, codes=codes)))
+    assert honest.chosen[0] == spoilt.chosen[0]
+    np.testing.assert_allclose(honest.probabilities[test], spoilt.probabilities[test], atol=1e-3)

@@ -169,6 +169,7 @@ def make(labels: Sequence[str] = CATEGORIES, rows: int = 150, drawn: bool = True
             Comparison("image", "control", Interval(-0.068, -0.09, -0.045), 0.0004, "worse"),
         ),
         chosen="late",
+        choosing=Interval(0.941, 0.925, 0.955),
         learning=learning(("text", "image", "late", "control")),
         provenance={
             "date": "2026-05-04 10:12 UTC",
