@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from headstart.errors import HeadstartError, ModelError
 
@@ -116,20 +117,21 @@ def fit_fusion(
     counts = np.bincount(codes, minlength=classes) + 1.0  # one more each: no category is impossible
     prior = np.log(counts / counts.sum())
     weights = {}
-    for pattern, said in opinions.items():
-        reads = np.flatnonzero([bool(member & pattern) for member in members])
-        rows = np.flatnonzero(_has_all(pattern, has) & there[reads].all(axis=0))
-        if len(rows) > _MOST:
-            rows = np.random.default_rng(0).choice(rows, _MOST, replace=False)
-        terms = np.empty((len(reads) + 1, len(rows), classes))
-        for place, member in enumerate(reads):
-            terms[place] = np.clip(said[member, rows], _LOWEST, 0)
-        terms[-1] = prior
-        if np.isnan(terms).any():
-            raise HeadstartError("opinions: some log-probabilities are not numbers; predict each listing once")
-        found = _fit(terms, codes[rows])
-        weights[pattern] = np.zeros(len(members) + 1)
-        weights[pattern][[*reads, -1]] = found
+    with threadpool_limits(1):  # the products are small: threads of BLAS would only wait for each other
+        for pattern, said in opinions.items():
+            reads = np.flatnonzero([bool(member & pattern) for member in members])
+            rows = np.flatnonzero(_has_all(pattern, has) & there[reads].all(axis=0))
+            if len(rows) > _MOST:
+                rows = np.random.default_rng(0).choice(rows, _MOST, replace=False)
+            terms = np.empty((len(reads) + 1, len(rows), classes))
+            for place, member in enumerate(reads):
+                terms[place] = np.clip(said[member, rows], _LOWEST, 0)
+            terms[-1] = prior
+            if np.isnan(terms).any():
+                raise HeadstartError("opinions: some log-probabilities are not numbers; predict each listing once")
+            found = _fit(terms, codes[rows])
+            weights[pattern] = np.zeros(len(members) + 1)
+            weights[pattern][[*reads, -1]] = found
     return Fusion(tuple(members), weights, prior)
 
 

@@ -161,7 +161,7 @@ class Panel:
         return self.bank.network(self._places[member, side, -1])
 
     def fuse(self, members: Sequence[Member], side: int, met: bool = False) -> Fused:
-        """Members weighed by what they say of a side's inner folds; `met`: for such listings as are in them, no others."""
+        """Members weighed by what they say of a side's inner folds; `met`: for such listings as are in them alone."""
         return Fused(self, tuple(members), side, met)
 
 

@@ -295,8 +295,8 @@ def _verdict(
     sentences = [
         f"{best.title}: {wording.percent(best.accuracy.mean)} of the listings get their right category "
         f"(95 % interval {wording.interval(best.accuracy)}). Of {len(found)} approaches it had the lowest loss on the "
-        "training sides' inner folds, by which it was chosen. Chosen anew for each fold, by its own training side alone, "
-        f"what is chosen reaches {wording.percent(choosing.mean)} ({wording.interval(choosing)})."
+        "training sides' inner folds, by which it was chosen. Chosen anew for each fold, by its own training side "
+        f"alone, what is chosen reaches {wording.percent(choosing.mean)} ({wording.interval(choosing)})."
     ]
     for other, against in (("text", "text alone"), ("control", "the TF-IDF control")):
         one = next((c for c in comparisons if (c.a, c.b) == (chosen, other)), None)
