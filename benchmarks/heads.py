@@ -4,7 +4,8 @@
 
 few: 24 configurations of a linear head in each of 10 folds of 1050 drawn listings, by one `HeadBank`, by a loop of
 Keras fits and by a loop of scikit-learn's logistic regressions. Of a loop some fits are timed, and the time of all
-240 is worked out from them. Every contender's accuracy on the test folds stands beside its time.
+240 is worked out from them. Every contender's accuracy on the test folds stands beside its time. scikit-learn has one
+BLAS thread: with two it is slower here.
 
 many: a linear head on listings whose vectors are in a memory-mapped file, beside scikit-learn's `SGDClassifier` on the
 same rows. Each runs in a process of its own. Its memory is what it allocates (the kernel's RssAnon, looked at
@@ -34,7 +35,7 @@ from headstart.heads.bank import HeadBank, HeadTask
 from headstart.heads.config import HeadConfig
 from headstart.heads.groups import LOOK
 from headstart.heads.sides import LENGTH
-from headstart.runtime import cores, keras, machine, tensorflow
+from headstart.runtime import keras, machine, tensorflow
 
 LISTINGS, CLASSES, FOLDS, EPOCHS = 1050, 7, 10, 60
 DIMS = {"text": 512, "image": 1280}
@@ -158,7 +159,7 @@ def logistic_fit(vectors: np.ndarray, codes: np.ndarray, task: HeadTask) -> Call
 
     balance = "balanced" if task.config.balanced else None
     model = LogisticRegression(C=0.5 / task.config.l2, max_iter=1000, class_weight=balance)
-    with threadpool_limits(cores(), "blas"):
+    with threadpool_limits(1, "blas"):
         model.fit(vectors[task.train], codes[task.train])
     found: Callable[[np.ndarray], np.ndarray] = model.predict
     return found
