@@ -71,11 +71,9 @@ def compare_sets(
 
     heads = {name: HeadConfig(encoders) for name, encoders in sets.items() if name != CONTROL}
     tasks = [HeadTask(config, fold.train, fold.inner, at) for config in heads.values() for at, fold in enumerate(cut)]
-    every = HeadBank(features, codes, len(classes), tasks).fit().probabilities()
-    opinions = {
-        name: [every[place * len(cut) + at][fold.test] for at, fold in enumerate(cut)]
-        for place, name in enumerate(heads)
-    }
+    bank = HeadBank(features, codes, len(classes), tasks).fit()
+    every = [np.exp(said) for said in bank.log_probabilities([fold.test for _ in heads for fold in cut])]
+    opinions = {name: every[place * len(cut) : (place + 1) * len(cut)] for place, name in enumerate(heads)}
     if CONTROL in sets:
         judged = [texts[row] for row in rows]
         opinions[CONTROL] = [

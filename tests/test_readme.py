@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_run_in_order(folder: Path) -> None:
     commands = [shlex.split(line, comments=True)[1:] for line in README.splitlines() if line.startswith("headstart ")]
-    assert {command[0] for command in commands} == {"extract", "train", "benchmark", "predict"}
+    assert {command[0] for command in commands} == {"extract", "train", "sweep", "benchmark", "predict"}
     for command in commands:
         script = "from headstart.cli import main; main()"
         done = subprocess.run([sys.executable, "-c", script, *command], cwd=folder, capture_output=True, text=True)

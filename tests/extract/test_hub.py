@@ -29,8 +29,9 @@ from headstart.errors import EncoderError
 from headstart.extract.encoder import Encoder
 from headstart.extract.images import decode
 from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
+from headstart.modelling import train
 from headstart.reports.benchmark import Settings
-from headstart.workflow import Source, judge, read_once, train
+from headstart.workflow import Source, judge, read_once
 
 Made = Callable[[kinds.Builder], Path]
 NOWHERE = "http://127.0.0.1:9/module/1"
@@ -104,12 +105,12 @@ def test_every_kind_of_module_goes_the_whole_way(made: Made, cache: Path, source
     np.testing.assert_allclose(vectors[handles[5]][0, :3], 2 * colour - 1, rtol=0.01, atol=0.002)
     np.testing.assert_allclose(vectors[handles[1]], vectors[handles[2]], atol=0.01)
 
-    assert train(read, None, {}, 0.3, 0, tmp_path / "model").head == "fused"
+    assert train(read, None, {}, 0.3, 0, tmp_path / "model", 0.02).head == "fused"
     told = (tmp_path / "model" / "classifier.json").read_text()
     assert all(name in told for name in names)
     some = (handles[2], DEFAULT_TEXT, "inception-v3")  # of all it would take a minute
     result = judge(read_once(replace(source, encoders=some)), SETTINGS, tmp_path, title="Modules", command="test")
-    assert {"text", "image", "fused", "control"} <= {approach.name for approach in result.approaches}
+    assert {"text", "image", "concat", "gated", "late", "control"} <= {approach.name for approach in result.approaches}
     assert {figure.name for figure in result.encoders} == set(some)
     assert (tmp_path / "report.html").is_file()
 
