@@ -9,7 +9,8 @@ product a step serves them all. What differs between heads is kept in weights:
 
 Heads of other encoders, hidden layers or fusions are layers of their own in the same Keras model. No term of the loss
 joins two heads and gradient descent with momentum works on each number by itself, so a head trained in a bank is the
-head trained alone; with dropout of hidden units it is drawn alike, not the same.
+head trained alone; with dropout of hidden units it is drawn alike, not the same, and where listings are too many for
+one batch, other rows in the bank make other batches.
 
 Each head with inner rows has a scout beside it, which does not learn from them. Where the scout's loss on them is
 lowest the weights of both are kept: early stopping that costs the head none of its rows.

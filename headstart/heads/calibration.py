@@ -10,8 +10,8 @@ further listings drawn like those, *on average over catalogues*, and no more:
   2012, arXiv 1209.2673). Not among the listings that are *suggested*, which are the hard ones: there it is less.
 
 The finite-sample guarantee is split conformal's, for one fixed head. Thresholds found out of fold come from several
-heads, each a little weaker than the final one (cross-conformal prediction, Vovk 2015, arXiv 1208.0806): it then holds
-approximately. Near-duplicates make the listings worth fewer than they are.
+heads, each a little weaker than the final one (cross-conformal prediction, Vovk 2015, arXiv 1208.0806), that share the
+axes of all rows and the few weights fitted on them: it then holds approximately. Near-duplicates make the listings worth fewer than they are.
 """
 
 from __future__ import annotations

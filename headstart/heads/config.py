@@ -40,12 +40,12 @@ class HeadConfig:
     """Penalty: this over the number of listings learnt from, times the sum of squared kernel weights, is added to the
     mean cross-entropy. A prior on the weights that more listings outweigh."""
     learning_rate: float = 1.0
-    """Step of gradient descent, as a share of the longest that is sure to descend."""
+    """Step of gradient descent, as a share of the longest that the bound on the curvature allows."""
     balanced: bool = True
     """Weigh each listing by the inverse frequency of its category."""
     absent: float = 0.2
     """Share of the listings with a text and a photo that lose one of them, never both, at each step of training: it
-    learns to do without."""
+    learns to do without. All encoders of a modality are lost together."""
     words: bool = False
     """``late`` only: the TF-IDF control is one of the members."""
 

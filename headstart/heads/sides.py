@@ -5,7 +5,7 @@ the side's own rows.
 
 Plain gradient descent is slow on vectors whose spread differs a thousandfold between directions. Along the principal
 axes of the side each direction gets a step of its own, the inverse of its curvature (Böhning 1992, "Multinomial
-logistic regression algorithm", bounds it), and a dozen steps do what took hundreds.
+logistic regression algorithm", bounds it), and some dozen steps do what took hundreds.
 
 * Few listings: coordinates. Vectors of n listings span at most n directions, and their coordinates along those are all
   that a linear head can use: ``(n, r)`` in place of ``(n, D)``, found from the Gram matrix of the vectors, r ≤ n.
