@@ -11,7 +11,8 @@ further listings drawn like those, *on average over catalogues*, and no more:
 
 The finite-sample guarantee is split conformal's, for one fixed head. Thresholds found out of fold come from several
 heads, each a little weaker than the final one (cross-conformal prediction, Vovk 2015, arXiv 1208.0806), that share the
-axes of all rows and the few weights fitted on them: it then holds approximately. Near-duplicates make the listings worth fewer than they are.
+axes of all rows and the few weights fitted on them: it then holds approximately. Near-duplicates make the listings
+worth fewer than they are.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class HeadConfig:
     """Weigh each listing by the inverse frequency of its category."""
     absent: float = 0.2
     """Share of the listings with a text and a photo that lose one of them, never both, at each step of training: it
-    learns to do without. All encoders of a modality are lost together."""
+    learns to do without. The encoders of a modality are lost together."""
     words: bool = False
     """``late`` only: the TF-IDF control is one of the members."""
 
