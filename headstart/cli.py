@@ -107,6 +107,7 @@ def train(
     balanced: Annotated[bool, typer.Option(help="Weigh rare categories as much as frequent ones.")] = True,
     error_rate: ErrorRate = 0.02,
     holdout: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of listings to judge on.")] = 0.2,
+    duplicate_cosine: Annotated[float, typer.Option(min=0.5, max=1, help="Nearer listings stay together.")] = 0.95,
     save: Annotated[Path | None, typer.Option(help="Train again on all listings and save the classifier.")] = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -127,7 +128,7 @@ def train(
     }
     settings = {name: value for name, value in settings.items() if value is not None}
     read = workflow.read_once(request.resolve())
-    found = modelling.train(read, head and head.value, settings, holdout, seed, save, error_rate)
+    found = modelling.train(read, head and head.value, settings, holdout, seed, save, error_rate, duplicate_cosine)
     figures, taken = found.figures, found.accepted
     seconds = {
         "fit": found.fit_seconds,

@@ -117,6 +117,7 @@ def train(
     seed: int,
     save: Path | None,
     error_rate: float,
+    cosine: float = 0.95,
 ) -> Training:
     """Train a classifier, judge it on a holdout, and save it, trained again on everything, where asked.
 
@@ -128,6 +129,7 @@ def train(
         seed: of the holdout, the inner splits and the initial weights.
         save: folder for the Classifier, or None.
         error_rate: wrong categories allowed among what is accepted.
+        cosine: nearer listings are near-duplicates.
     """
     from headstart.heads.classifier import Classifier
     from headstart.heads.splits import Fold, holdout, judgeable
@@ -135,7 +137,7 @@ def train(
     from headstart.reports.metrics import GroupBootstrap, figures, hits
     from headstart.reports.render import writable
 
-    found = labelled(read)
+    found = labelled(read, cosine)
     listings, names = found.listings, found.names
     features, codes, groups, texts = listings.features, listings.codes, listings.groups, listings.texts or []
     if save is not None:
