@@ -25,7 +25,7 @@ from headstart.progress import say
 from headstart.subcommands import Json, encoders_app, store_app, table
 
 if TYPE_CHECKING:
-    from headstart.reports.figures import Table
+    from headstart.reports.tables import Table
     from headstart.workflow import Request, Source
 
 _STARTED = time.perf_counter()
@@ -269,7 +269,7 @@ def _judge(
     """Run the benchmark, write the report, print the leaderboard."""
     from headstart.reports import wording
     from headstart.reports.benchmark import Settings
-    from headstart.reports.render import leaderboard_table
+    from headstart.reports.tables import leaderboard_table
     from headstart.workflow import judge, read_once
 
     read = read_once(source)

@@ -36,9 +36,6 @@ LONGEST_LOOK = 64
 class Group:
     """Heads of one shape, as many on each training side. The base of the two ways to read listings."""
 
-    steps = LOOK
-    """Between two looks."""
-
     def __init__(
         self,
         tasks: Sequence[Sequence[HeadTask]],
@@ -70,6 +67,8 @@ class Group:
         decay = np.array([[each.l2 for each in side] for side in configs], np.float32) / sizes
         gated = config.fusion == "gated" and len(self.kinds) > 1
         shape = Shape(classes, config.hidden, config.dropout, gated, config.absent)
+        self.spaces: list[Any] = []
+        """Of each part of the layer the coordinates or axes of each side."""
         every = tuple(range(len(self.kinds)))
         parts = [self._part(kinds, rates, decay) for kinds in ([(n,) for n in every] if shape.gated else [every])]
         self.layer = BankLayer(shape, parts, seeds, rates, decay)
@@ -142,7 +141,7 @@ class CoordinateGroup(Group):
 
         names = self.encoders(kinds)
         spaces = [self.rows.coordinates(names, side) for side in self.sides]
-        self.spaces = [*getattr(self, "spaces", []), spaces]
+        self.spaces.append(spaces)
         features = max(space.dual.shape[1] for space in spaces)
         roots = np.ones((len(spaces), features, decay.shape[1]), np.float32)
         for side, (space, own) in enumerate(zip(spaces, self.sides, strict=True)):
@@ -214,7 +213,7 @@ class VectorGroup(Group):
 
         names = self.encoders(kinds)
         spaces = [Axes.of(self.rows, names, side) for side in self.sides]
-        self.spaces = [*getattr(self, "spaces", []), spaces]
+        self.spaces.append(spaces)
         roots = [
             step_roots(space.sample, self.learn.of(side, space.sampled), decay[side], rates[side], space)
             for side, space in enumerate(spaces)

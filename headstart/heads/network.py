@@ -45,7 +45,7 @@ def plain_network(config: HeadConfig, group: Group, side: int, place: int) -> An
         if layer.shape_.gated:
             gates.append(dense(inputs, f"gate_{number}", stacked[:, units:], bias[units:], None))
     out = values[0]
-    if layer.shape_.gated and len(values) == 2:
+    if layer.shape_.gated:
         gate = layers.Activation("sigmoid", name="gate")(layers.Add(name="gate_sum")(gates))
         one, other = (
             ops.max(layers.Concatenate(name=f"there_{number}")([bits[n] for n in each] * 2), axis=1, keepdims=True)

@@ -116,7 +116,7 @@ class Jury:
             ungrouped: as many that ignore them.
             seed: of the inner folds.
         """
-        self.listings, self.configs, self.grouped = listings, dict(configs), list(grouped)
+        self.listings, self.grouped = listings, list(grouped)
         sides = [cut(listings, fold, (seed, fold.repeat, number)) for number, fold in enumerate(grouped)]
         if short := next((side for side in sides if not side.inner), None):
             raise HeadstartError(

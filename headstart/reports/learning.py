@@ -19,7 +19,7 @@ SIZES = (5, 10, 20, 40, 80, 160, 320)
 def learning_curve(jury: Jury, names: Sequence[str], bootstrap: GroupBootstrap, seed: int) -> tuple[LearningPoint, ...]:
     """Accuracy after so many listings of each category, all heads from one bank.
 
-    From the training side of each fold of the first repeat the same share of every category is drawn, more adding to
+    From the training side of each fold of the first repeat the same number of every category is drawn, more adding to
     fewer; test rows are the fold's own, so every point is judged on the same listings. The members of a fusion keep the
     weights of the whole side. Sizes go up to those that half of the categories have.
 
@@ -57,7 +57,7 @@ def _drawn(codes: np.ndarray, fold: Fold, size: int, seed: tuple[int, int]) -> F
     """A fold that learns from `size` listings of each category, an eighth of them inner rows where there are enough."""
     rows = np.random.default_rng(seed).permutation(_side(fold))
     taken = np.concatenate([rows[codes[rows] == code][:size] for code in np.unique(codes[rows])])
-    held = max(1, size // 8) if size >= 5 else 0
+    held = max(1, size // 8)
     inner = np.concatenate([rows[codes[rows] == code][:size][:held] for code in np.unique(codes[rows])])
     inner = inner[np.bincount(codes[taken], minlength=codes.max() + 1)[codes[inner]] > held]
     return Fold(np.sort(np.setdiff1d(taken, inner)), np.sort(inner), fold.test, 0)
