@@ -1,11 +1,18 @@
-"""The command line as a person runs it: in a process of its own."""
+"""The command line as a person runs it: in a process of its own, or in this one, where TensorFlow is up already."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from unittest.mock import patch
+
+from headstart.cli import main
 
 
 def headstart(*words: str, cwd: Path, timeout: int = 120, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -14,6 +21,28 @@ def headstart(*words: str, cwd: Path, timeout: int = 120, **variables: str) -> s
         [sys.executable, "-c", "from headstart.cli import main; main()", *words],
         cwd=cwd, capture_output=True, text=True, timeout=timeout, env={**os.environ, **variables},
     )  # fmt: skip
+
+
+def headstart_here(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process: the same `main`, seconds sooner.
+
+    What only a process of its own can show is not seen: what is imported, what C++ prints, warnings, signals.
+    """
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with contextlib.ExitStack() as stack:
+        for number, handler in handlers.items():
+            stack.callback(signal.signal, number, handler)
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(contextlib.chdir(cwd))
+        stack.enter_context(patch.object(sys, "argv", ["headstart", *words]))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return subprocess.CompletedProcess(["headstart", *words], code, out.getvalue(), err.getvalue())
 
 
 def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catalogs import listings
-from commands import headstart, refused
+from commands import headstart, headstart_here, refused
 from headstart.extract.registry import ENCODERS
 
 COLUMNS = ("--id", "sku", "--text", "titre")
@@ -54,7 +54,7 @@ def test_the_store_is_named_by_option_or_variable(extracted: Path, tmp_path: Pat
 def test_a_handle_that_was_used_stands_below(tmp_path: Path) -> None:
     listings(tmp_path, 2)
     words = ("--id", "sku", "--image", "photo", "--images", "photos", "--encoder", "efficientnet-lite0")
-    done = headstart("extract", "listings.csv", *words, "--precision", "bfloat16", cwd=tmp_path)
+    done = headstart_here("extract", "listings.csv", *words, "--precision", "bfloat16", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "efficientnet-lite0#precision=bfloat16: 2 of 2 distinct photos encoded" in done.stderr
     done = headstart("encoders", cwd=tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from catalogs import listings
-from commands import headstart, refused
+from commands import headstart, headstart_here, refused
 
 COLUMNS = ("--id", "sku", "--text", "titre", "--label", "rayon", "--encoder", "lexical-hash")
 
@@ -87,14 +87,20 @@ def test_what_fails_is_in_a_table_and_tried_again_only_when_told(tmp_path: Path)
     path = listings(tmp_path, rows=9)
     (tmp_path / "photos" / "4.jpg").write_bytes(b"\xff\xd8no photo")
     columns = ("--id", "sku", "--image", "photo", "--images", "photos", "--encoder", "efficientnet-lite0")
-    assert "8 of 9 distinct photos encoded" in headstart("extract", path.name, *columns, cwd=tmp_path).stderr
+
+    def again(*more: str) -> str:
+        done = headstart_here("extract", path.name, "--encoder", "efficientnet-lite0", *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    assert "8 of 9 distinct photos encoded" in headstart_here("extract", path.name, *columns, cwd=tmp_path).stderr
     for attempts, more in ((1, ()), (2, ("--retry-failed",))):
-        told = extract(tmp_path, "--encoder", "efficientnet-lite0", *more)
+        told = again(*more)
         assert ("--retry-failed does" in told) == (not more)
         [failure] = json.loads(headstart("store", "failures", "--json", cwd=tmp_path).stdout)
         assert (failure["listing"], failure["kind"], failure["attempts"]) == ("s4", "damaged", attempts)
     Image.new("RGB", (9, 9)).save(tmp_path / "photos" / "4.jpg")
-    assert "1 of 9 distinct photos encoded" in extract(tmp_path, "--encoder", "efficientnet-lite0")
+    assert "1 of 9 distinct photos encoded" in again()
     assert headstart("store", "failures", cwd=tmp_path).stdout == "none\n"
 
 
