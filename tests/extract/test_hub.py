@@ -83,7 +83,9 @@ MODULES = {
 }
 
 
-def test_every_kind_of_module_goes_the_whole_way(made: Made, cache: Path, source: Source, tmp_path: Path) -> None:
+def test_every_kind_of_module_goes_the_whole_way(
+    made: Made, cache: Path, source: Source, tmp_path: Path, timed_once: None
+) -> None:
     """From a folder or by its handle, beside the embedded encoders and the real InceptionV3 by its name."""
     two_ways = []
     for kind, options in MODULES.items():
@@ -108,7 +110,7 @@ def test_every_kind_of_module_goes_the_whole_way(made: Made, cache: Path, source
     assert train(read, None, {}, 0.3, 0, tmp_path / "model", 0.02).head == "fused"
     told = (tmp_path / "model" / "classifier.json").read_text()
     assert all(name in told for name in names)
-    some = (handles[2], DEFAULT_TEXT, "inception-v3")  # of all it would take a minute
+    some = (handles[2], "inception-v3")  # of all it would take a minute
     result = judge(read_once(replace(source, encoders=some)), SETTINGS, tmp_path, title="Modules", command="test")
     assert {"text", "image", "concat", "gated", "late", "control"} <= {approach.name for approach in result.approaches}
     assert {figure.name for figure in result.encoders} == set(some)
