@@ -38,7 +38,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[BenchmarkResult, l
     first, _, _ = extract(catalog, encoders, store)
     second, stores, listings = extract(catalog, encoders, store)
     features = open_features(listings, stores)
-    result = benchmark(catalog, features, first, stores, Settings(), title="Flipkart", command="test")
+    settings = Settings(repeats=1)  # a second cut into folds moves the accuracies by half a point at most
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headstart.reports.benchmark.TIMINGS", 1)  # the seconds are not looked at
+        result = benchmark(catalog, features, first, stores, settings, title="Flipkart", command="test")
     return result, first, second
 
 
@@ -55,7 +58,7 @@ def test_every_listing_is_counted_and_judged(result: BenchmarkResult) -> None:
     assert counts.problems == {"photo not found": 3}
     for approach in result.approaches:
         assert sum(map(sum, approach.confusion)) == pytest.approx(840)
-        assert len(approach.folds) == 10
+        assert len(approach.folds) == 5
 
 
 def test_everything_is_encoded_once(judged: tuple[BenchmarkResult, list[Extraction], list[Extraction]]) -> None:
