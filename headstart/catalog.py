@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import json
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import compress, islice
 from operator import not_
 from pathlib import Path
 from typing import cast
@@ -172,6 +172,25 @@ class Catalog:
         if self._counts is None:
             raise CatalogError(f"{self.path} is not counted yet; read all its batches first")
         return self._counts
+
+    def texts(self, ids: Iterable[str]) -> Iterator[str | None]:
+        """The text of each listing, read once more.
+
+        Args:
+            ids: of the listings, as they were read before.
+
+        Raises:
+            CatalogError: there are other listings now.
+        """
+        known = iter(ids)
+        for batch in self.batches():
+            if batch.ids != list(islice(known, len(batch.ids))):
+                break
+            yield from batch.texts
+        else:
+            if next(known, None) is None:
+                return
+        raise CatalogError(f"{self.path} changed while it was read: run the command again")
 
     def batches(self, rows: int = 16_384) -> Iterator[Batch]:
         """Read the listings from first to last, `rows` of the file for each batch (the last may have fewer).

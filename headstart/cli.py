@@ -146,6 +146,7 @@ def train(
             "listings": counts,
             **scores,
             "log_loss": vars(found.log_loss),
+            "control": found.control and vars(found.control),
         }
         typer.echo(json.dumps({**told, "accepted": accepted, "seconds": seconds}, indent=2))
     else:
@@ -160,6 +161,8 @@ def train(
             typer.echo(
                 wording.plain(f"{line}({wording.interval(taken.error)}); allowed: {wording.percent(error_rate)}")
             )
+        if found.control is not None:
+            typer.echo(wording.plain(wording.duel(found.control)))
         typer.echo(
             f"{wording.head(found.config)}, learnt from {found.train_rows:,} listings, judged on {found.test_rows:,} "
             "others\n"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headstart.heads.nested import Listings
     from headstart.reports import tables
     from headstart.reports.metrics import Figures
-    from headstart.reports.result import Acceptance, Interval
+    from headstart.reports.result import Acceptance, Duel, Interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,8 @@ class Training:
     log_loss: Interval
     accepted: Acceptance | None
     """Of the listings held out, what would be accepted; None where too few were there to say."""
+    control: Duel | None
+    """Beside the TF-IDF control on the same listings; None without texts."""
     fit_seconds: float
     predict_seconds: float
     rare: dict[str, int] = field(default_factory=dict)
@@ -171,6 +173,7 @@ def train(
         figures(right, probabilities, classifier.classes_.tolist(), [fold], bootstrap),
         log_loss(right, probabilities, bootstrap),
         accepted,
+        _beside_the_control(listings, seen, held, hits(right, probabilities)[0]) if any(texts) else None,
         classifier.seconds_,
         predicted,
         rare,
@@ -178,6 +181,18 @@ def train(
     if save is not None:
         keep(config, seed, read, found, save)
     return result
+
+
+def _beside_the_control(listings: Listings, seen: np.ndarray, held: np.ndarray, right: np.ndarray) -> Duel:
+    """The control, trained on the same listings; `right` is whether the classifier was, of each one held out."""
+    from headstart.heads.control import control_fold
+    from headstart.reports.compare import mcnemar
+    from headstart.reports.result import Duel
+
+    said = control_fold(listings.texts or [], listings.codes, seen, held, listings.classes)
+    control = said.argmax(axis=1) == listings.codes[held]
+    one = np.unique(listings.groups[held], return_index=True)[1]  # near-duplicates are right or wrong together
+    return Duel(float(control.mean()), *mcnemar(right[one], control[one]))
 
 
 def keep(config: HeadConfig, seed: int, read: Read, found: Labelled, folder: Path) -> None:

@@ -17,6 +17,7 @@ from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
 from headstart.files import write_atomically
 from headstart.progress import progress, say
+from headstart.reports import wording
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -61,6 +62,7 @@ def predictions(
     from headstart.heads.members import evidence, members_of
 
     names = np.array([str(label) for label in classifier.classes_.tolist()], dtype=object)
+    rules = classifier.rules(error_rate, coverage) if classifier.calibration_ is not None else None
     given = iter(texts) if texts is not None else None
     for start in range(0, max(1, len(features)), BATCH):
         rows = np.arange(start, min(start + BATCH, len(features)))
@@ -76,8 +78,8 @@ def predictions(
             columns[f"{prefix}category"] = pa.array(names[codes], pa.string())
             shown = probabilities[every, codes].astype(np.float64).round(4)
             columns[f"{prefix}probability"] = pa.array(shown, pa.float64())
-            if rank == 0 and classifier.calibration_ is not None:
-                found = classifier.calibration_.decide(probabilities, np.any(there, axis=0), error_rate, coverage)
+            if rank == 0 and rules is not None:
+                found = rules.decide(probabilities, np.any(there, axis=0))
                 suggested = [""] * len(rows)
                 for row in np.flatnonzero(found.action == "suggest").tolist():
                     best = ranking[row]
@@ -107,6 +109,13 @@ def write_predictions(
         check_out(out)
     if classifier.calibration_ is None:
         say("the classifier learnt from too few listings to know its errors: no decision is given")
+    else:
+        promised = classifier.rules(error_rate, coverage).conformal.promised
+        if together := [str(name) for name in classifier.classes_[promised != "own"]]:
+            say(
+                f"sets hold the right category {wording.plain(wording.asked(coverage))} of the time in each category "
+                f"by itself; only on average where too few listings were seen: {wording.listed(together, 5)}"
+            )
 
     def write(file: BinaryIO) -> None:
         batches = predictions(classifier, features, error_rate, coverage, texts)

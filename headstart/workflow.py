@@ -107,9 +107,8 @@ class Read:
     features: Features
 
     def texts(self) -> Iterator[str | None]:
-        """The text of each listing, read from the catalogue once more."""
-        for batch in self.catalog.batches():
-            yield from batch.texts
+        """The text of each listing, read from the catalogue once more; CatalogError where other listings are there."""
+        return self.catalog.texts(self.features.ids)
 
 
 def read_once(

@@ -39,12 +39,19 @@ class Conformal:
 
     thresholds: np.ndarray
     """One for each category ``(K,)``."""
-    own: np.ndarray
-    """Whether the category's coverage is promised by itself; if not, together with other rare ones. ``(K,)`` bool."""
+    promised: np.ndarray
+    """By what its coverage is promised ``(K,)`` str: ``"own"`` listings; ``"rare"``, together with other rare
+    categories; ``"all"``, over all listings, of which it may be the part that is missed."""
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Which categories the set of each listing holds: none, one or several. ``(n, K)`` bool."""
-        return np.asarray(probabilities >= self.thresholds)
+        """Which categories the set of each listing holds: none, one or several. ``(n, K)`` bool.
+
+        A set that holds any holds the most probable one, too, be its own threshold higher: nothing is missed by that.
+        """
+        found: np.ndarray = probabilities >= self.thresholds
+        some = np.flatnonzero(found.any(axis=1))
+        found[some, probabilities[some].argmax(axis=1)] = True
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +62,34 @@ class Decisions:
     """``"accept"``, ``"suggest"`` or ``"person"``, ``(n,)`` str."""
     sets: np.ndarray
     """Categories that `Conformal` suggests, ``(n, K)`` bool."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """What decides about each listing, settled once for an error rate and a coverage: `Calibration.rules`."""
+
+    accept_from: float | None
+    """Lowest probability that is accepted; None if nothing is."""
+    conformal: Conformal
+    largest: int
+    """Categories a person is willing to choose from."""
+
+    def decide(self, probabilities: np.ndarray, there: np.ndarray) -> Decisions:
+        """Accept the most probable category, suggest a few, or send the listing to a person.
+
+        Accepted where the highest probability reaches `accept_from`. Otherwise suggested where the set of `conformal`
+        holds 1 to `largest` categories. The rest, and listings of which nothing could be read, go to a person.
+
+        Args:
+            probabilities: of each category ``(n, K)``.
+            there: whether something of the listing could be read, ``(n,)`` bool.
+        """
+        sets = self.conformal.sets(probabilities)
+        sizes = sets.sum(axis=1)
+        action = np.where((sizes >= 1) & (sizes <= self.largest), SUGGEST, PERSON)
+        if self.accept_from is not None:
+            action = np.where(probabilities.max(axis=1) >= self.accept_from, ACCEPT, action)
+        return Decisions(np.where(there, action, PERSON), sets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,28 +164,16 @@ class Calibration:
         rows = np.bincount(self.codes, minlength=self.classes)
         own = _place(rows, missed) >= _FEWEST
         rare = self.true[~own[self.codes]]
-        shared = rare if _place(len(rare), missed) >= _FEWEST else self.true
-        thresholds = np.full(self.classes, _threshold(shared, missed))
+        together = _place(len(rare), missed) >= _FEWEST
+        thresholds = np.full(self.classes, _threshold(rare if together else self.true, missed))
         for code in np.flatnonzero(own):
             thresholds[code] = _threshold(self.true[self.codes == code], missed)
-        return Conformal(thresholds, own)
+        return Conformal(thresholds, np.where(own, "own", "rare" if together else "all"))
 
-    def decide(
-        self,
-        probabilities: np.ndarray,
-        there: np.ndarray,
-        error_rate: float = 0.02,
-        coverage: float = 0.95,
-        largest: int = 3,
-    ) -> Decisions:
-        """Accept the most probable category, suggest a few, or send the listing to a person.
-
-        Accepted where the highest probability reaches `accept_from`. Otherwise suggested where the set of `conformal`
-        holds 1 to ``largest`` categories. The rest, and listings of which nothing could be read, go to a person.
+    def rules(self, error_rate: float = 0.02, coverage: float = 0.95, largest: int = 3) -> Rules:
+        """What decides about further listings.
 
         Args:
-            probabilities: of each category ``(n, K)``.
-            there: whether something of the listing could be read, ``(n,)`` bool.
             error_rate: share of wrong categories among what is accepted.
             coverage: how often a set holds the right category.
             largest: categories a person is willing to choose from.
@@ -160,13 +183,7 @@ class Calibration:
         """
         if largest < 1:
             raise HeadstartError(f"largest set {largest}: a suggestion names at least 1 category, such as 3")
-        sets = self.conformal(coverage).sets(probabilities)
-        sizes = sets.sum(axis=1)
-        action = np.where((sizes >= 1) & (sizes <= largest), SUGGEST, PERSON)
-        threshold = self.accept_from(error_rate)
-        if threshold is not None:
-            action = np.where(probabilities.max(axis=1) >= threshold, ACCEPT, action)
-        return Decisions(np.where(there, action, PERSON), sets)
+        return Rules(self.accept_from(error_rate), self.conformal(coverage), largest)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The fields as arrays, for ``numpy.savez``."""

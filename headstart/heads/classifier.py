@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from headstart.embeddings.duplicates import near_duplicate_groups
 from headstart.embeddings.features import Features
 from headstart.errors import ModelError
-from headstart.heads.calibration import Calibration, Decisions
+from headstart.heads.calibration import Calibration, Decisions, Rules
 from headstart.heads.config import HeadConfig
 from headstart.heads.control import Control
 from headstart.heads.fusion import Fusion
@@ -177,6 +177,19 @@ class Classifier(ClassifierMixin, BaseEstimator):
         codes = self.predict_proba(X, texts).argmax(axis=1)
         return np.asarray(self.classes_[codes])
 
+    def rules(self, error_rate: float = 0.02, coverage: float = 0.95) -> Rules:
+        """What decides about further listings; see `Calibration.rules`.
+
+        Raises:
+            ModelError: nothing is known of its errors, as too few listings could be held back.
+        """
+        check_is_fitted(self)
+        if self.calibration_ is None:
+            raise ModelError(
+                f"nobody knows how often this classifier errs ({self._why}): let it learn from more listings"
+            )
+        return self.calibration_.rules(error_rate, coverage)
+
     def decide(
         self,
         X: Features | np.ndarray,
@@ -184,18 +197,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
         coverage: float = 0.95,
         texts: Sequence[str | None] | None = None,
     ) -> Decisions:
-        """Accept the most probable category, suggest a few, or send the listing to a person; see `Calibration.decide`.
+        """Accept the most probable category, suggest a few, or send the listing to a person; see `Rules.decide`.
 
         Raises:
-            ModelError: as `predict_proba`; or nothing is known of its errors, as too few listings could be held back.
+            ModelError: as `predict_proba` and `rules`.
         """
-        probabilities = self.predict_proba(X, texts)
-        if self.calibration_ is None:
-            raise ModelError(
-                f"nobody knows how often this classifier errs ({self._why}): let it learn from more listings"
-            )
+        rules = self.rules(error_rate, coverage)
         there, _ = evidence(self._read(X), members_of(self.config_), texts)
-        return self.calibration_.decide(probabilities, np.any(there, axis=0), error_rate, coverage)
+        return rules.decide(self.predict_proba(X, texts), np.any(there, axis=0))
 
     def save(self, folder: Path) -> None:
         """Write the classifier into a folder; see `headstart.heads.saved`.

@@ -159,7 +159,7 @@ class BankLayer(keras.layers.Layer):
         return self.out_root * self.out_kernel, self.out_root * self.out_bias
 
     def penalty(self) -> Any:
-        """The sum of all heads' penalties."""
+        """The sum of all heads' penalties; biases and presence bits, whose ones are far shorter, have none."""
         squares = tf.add_n([tf.reduce_sum(self.kernel(part) ** 2, axis=(1, 3)) for part in range(len(self.parts))])
         if self.shape_.hidden:
             squares += tf.reduce_sum(self.out_layer()[0] ** 2, axis=(1, 3))
@@ -186,8 +186,7 @@ class BankLayer(keras.layers.Layer):
         if self.shape_.gated:
             values = [activation(each[..., : self.shape_.units]) for each in first]
             gate = tf.sigmoid(tf.add_n([each[..., self.shape_.units :] for each in first]))
-            one, other = (each[..., None] for each in there)
-            out = one * (1 - other * (1 - gate)) * values[0] + other * (1 - one * gate) * values[1]
+            out = through_gate(gate, values, [each[..., None] for each in there])
         else:
             out = activation(first[0])
         if self.shape_.hidden:
@@ -238,6 +237,12 @@ class BankLayer(keras.layers.Layer):
             coordinates = tf.add_n([inputs[kind] for kind in part.kinds])
             out = tf.matmul(coordinates, flat[0]) + tf.matmul(tf.concat(some, axis=-1), flat[1])
         return tf.reshape(out, (count, -1, heads, width)) + bias
+
+
+def through_gate(gate: Any, values: Sequence[Any], there: Sequence[Any]) -> Any:
+    """Two modalities' values, the first weighed by the gate and the second by what is left; one alone as it is."""
+    one, other = there
+    return one * (1 - other * (1 - gate)) * values[0] + other * (1 - one * gate) * values[1]
 
 
 def _repeated(standards: Sequence[Any]) -> np.ndarray:

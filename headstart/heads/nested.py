@@ -8,7 +8,7 @@ classified once, by heads that learnt from the whole side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,11 +41,6 @@ class Side:
     why: str = ""
     """Why there are no inner folds, if there are none."""
 
-    @property
-    def rows(self) -> np.ndarray:
-        """The training side."""
-        return np.sort(np.concatenate([self.fold.train, self.fold.inner]))
-
 
 @dataclass(frozen=True, eq=False)
 class Listings:
@@ -67,7 +62,7 @@ def cut(listings: Listings, fold: Fold, seed: Sequence[int], folds: int = INNER_
     A category with one group of listings cannot be held back: it is learnt from in every inner fold that tests none of
     that group.
     """
-    rows = np.sort(np.concatenate([fold.train, fold.inner]))
+    rows = fold.side
     codes, groups = listings.codes[rows], np.unique(listings.groups[rows], return_inverse=True)[1]
     pairs = np.unique(codes * (groups.max() + 1) + groups)
     several = np.bincount(pairs // (groups.max() + 1), minlength=codes.max() + 1)[codes] > 1
@@ -118,11 +113,10 @@ class Panel:
                 for place, fold in [*enumerate(side.inner), *([] if scouts else [(-1, side.fold)])]:
                     if member is None:
                         self._places[member, number, place] = len(words)
-                        learnt = fold.train if scouts else np.concatenate([fold.train, fold.inner])
-                        words.append((learnt, fold.test))
+                        words.append((fold.train if scouts else fold.side, fold.test))
                     else:
                         self._places[member, number, place] = len(tasks)
-                        tasks.append(HeadTask(member, fold.train, fold.inner, seed, side.rows, scouts))
+                        tasks.append(HeadTask(member, fold.train, fold.inner, seed, side.fold.side, scouts))
         if words and listings.texts is None:
             raise ModelError("words are a member, and there are no texts to learn them from: give texts")
         self.bank = HeadBank(listings.features, listings.codes, listings.classes, tasks).fit() if tasks else None
@@ -173,7 +167,7 @@ class Fused:
         there: whether each could read something of each listing, ``(M, n)`` bool.
         has: modality → whether each listing has it, ``(n,)`` bool.
         rows: those of the inner folds.
-        log_probabilities: of those, out of fold, float32 ``(rows, K)``.
+        log_probabilities: of those, float32 ``(rows, K)``: by heads, and with weights, that had not seen the listing.
         fusion: the weights; where nothing could be held back, all members weigh the same.
     """
 
@@ -192,15 +186,29 @@ class Fused:
             patterns = [each for each in patterns if each in seen | {frozenset(self.has)}]
         said = {pattern: self._said(panel, pattern, range(len(inner)), side)[:, place] for pattern in patterns}
         there, has = self.there[:, self.rows], {kind: mask[self.rows] for kind, mask in self.has.items()}
-        counts = np.bincount(listings.codes[panel.sides[side].rows], minlength=listings.classes) + 1.0
         # Categories that no fold tests would seem never to occur: the weights are those that tell the others apart.
         tested, codes = np.unique(listings.codes[self.rows], return_inverse=True)
         among = {
             pattern: each[..., tested] if len(tested) < listings.classes else each for pattern, each in said.items()
         }
-        weights = fit_fusion(among, there, has, codes, self.kinds).weights
-        self.fusion = Fusion(tuple(self.kinds), weights, np.log(counts / counts.sum()))
-        self.log_probabilities = self.fusion.log_probabilities(said[frozenset(self.has)], there, has)
+        self.fusion = Fusion(
+            tuple(self.kinds), fit_fusion(among, there, has, codes, self.kinds).weights, self._prior(panel, side)
+        )
+        self.log_probabilities = np.empty((len(self.rows), listings.classes), np.float32)
+        for fold in inner:
+            mask = np.isin(self.rows, fold.test)
+            held, others = np.flatnonzero(mask), np.flatnonzero(~mask)
+            apart = fit_fusion(
+                {pattern: each[:, others] for pattern, each in among.items()},
+                there[:, others],
+                {kind: each[others] for kind, each in has.items()},
+                codes[others],
+                self.kinds,
+                self.fusion,
+            )
+            self.log_probabilities[held] = replace(self.fusion, weights=apart.weights).log_probabilities(
+                said[frozenset(self.has)][:, held], there[:, held], {kind: each[held] for kind, each in has.items()}
+            )
 
     @property
     def calibration(self) -> Calibration | None:
@@ -220,14 +228,23 @@ class Fused:
     def test(self, lost: Pattern = frozenset(), side: int | None = None, panel: Panel | None = None) -> np.ndarray:
         """Log-probabilities of the side's test rows, had they lost some modalities, ``(rows, K)``.
 
-        With another `side`, maybe of another `panel`, those of its test rows by its own heads, weighed as here.
+        With another `side`, maybe of another `panel`, those of its test rows by its own heads, which are weighed as
+        here; the frequencies of the categories are those of that side.
         """
         side, panel = self.side if side is None else side, panel or self.panel
         rows = panel.sides[side].fold.test
         kept = {kind: mask[rows] & (kind not in lost) for kind, mask in self.has.items()}
         there = np.array([self.there[n, rows] & bool(kinds - lost) for n, kinds in enumerate(self.kinds)])
         said = self._said(panel, frozenset(self.has) - lost, [-1], side)
-        found: np.ndarray = self.fusion.log_probabilities(said, there, kept)
+        fusion = replace(self.fusion, prior=self._prior(panel, side))
+        found: np.ndarray = fusion.log_probabilities(said, there, kept)
+        return found
+
+    @staticmethod
+    def _prior(panel: Panel, side: int) -> np.ndarray:
+        """Log frequency of each category on a training side, one listing added to each: none is impossible."""
+        counts = np.bincount(panel.listings.codes[panel.sides[side].fold.side], minlength=panel.listings.classes) + 1.0
+        found: np.ndarray = np.log(counts / counts.sum())
         return found
 
     def _patterns(self) -> list[Pattern]:

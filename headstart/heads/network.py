@@ -17,6 +17,8 @@ def plain_network(config: HeadConfig, group: Group, side: int, place: int) -> An
     Its inputs are the vectors of the head's encoders, in the order of its config, and their presence bits ``(n, E)``;
     its output is the probabilities ``(n, K)``. Centring and scaling are folded into the weights.
     """
+    from headstart.heads.layer import through_gate
+
     layers, ops, layer = keras().layers, keras().ops, group.layer
     column = place - group.numbers.shape[1]  # from the end: scouts come first
     names = config.encoders
@@ -47,11 +49,11 @@ def plain_network(config: HeadConfig, group: Group, side: int, place: int) -> An
     out = values[0]
     if layer.shape_.gated:
         gate = layers.Activation("sigmoid", name="gate")(layers.Add(name="gate_sum")(gates))
-        one, other = (
+        there = [
             ops.max(layers.Concatenate(name=f"there_{number}")([bits[n] for n in each] * 2), axis=1, keepdims=True)
             for number, each in enumerate(group.kinds)
-        )
-        out = one * (1 - other * (1 - gate)) * values[0] + other * (1 - one * gate) * values[1]
+        ]
+        out = through_gate(gate, values, there)
     if layer.shape_.hidden:
         kernel, bias = (weight.numpy()[side, :, column] for weight in layer.out_layer())
         weights["category"] = [kernel, bias[0]]

@@ -24,6 +24,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from headstart.embeddings.features import Features, Gathered
+from headstart.errors import ModelError
 from headstart.runtime import cores
 
 LENGTH = 30.0
@@ -112,6 +113,8 @@ class Standard:
         if not len(block):
             return cls(np.zeros(block.shape[1], np.float32), 1.0)
         centre = block.mean(axis=0)
+        if not np.isfinite(centre).all():
+            raise ModelError(f"the vectors of {name} hold numbers that are not finite: leave those listings out")
         length = float(np.einsum("nd,nd->n", block, block).mean())
         block -= centre
         spread = float(np.einsum("nd,nd->n", block, block).mean())

@@ -26,6 +26,11 @@ class Fold:
     """Rows that are judged, and used for nothing else."""
     repeat: int
 
+    @property
+    def side(self) -> np.ndarray:
+        """The training side: train and inner rows."""
+        return np.sort(np.concatenate([self.train, self.inner]))
+
 
 def repeated_folds(
     labels: np.ndarray,

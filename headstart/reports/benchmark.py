@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from statistics import median
 
@@ -21,7 +22,7 @@ from headstart.heads.classifier import Classifier
 from headstart.heads.config import HeadConfig
 from headstart.heads.control import SETTINGS, Control
 from headstart.heads.members import IMAGE, TEXT
-from headstart.heads.nested import INNER_FOLDS, Listings
+from headstart.heads.nested import INNER_FOLDS, Listings, Panel, cut
 from headstart.heads.splits import Fold, judgeable, repeated_folds
 from headstart.reports import wording
 from headstart.reports.compare import compare_all
@@ -199,7 +200,7 @@ def _approach(
         settings={key: value for key, value in told.items() if key != "encoders"},
         seconds=seconds,
         ungrouped_accuracy=accuracy(hits(listings.codes, judgement.ungrouped), bootstrap),
-        confidence=confidence(listings.codes, judgement, bootstrap),
+        confidence=confidence(listings.codes, judged.names, judgement, bootstrap),
         missing=_missing(listings.codes, judgement, bootstrap, seed),
         inner_loss=float(judgement.inner_losses.mean()),
         weights=judgement.weights,
@@ -226,38 +227,43 @@ def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.n
         )
     number = {label: code for code, label in enumerate(classes)}
     codes = np.array([number[label] for label in chosen.labels if label is not None])
-    texts: list[str | None] = []
-    ids: list[str] = []
-    for batch in catalog.batches():
-        texts += batch.texts
-        ids += batch.ids
-    if tuple(ids) != features.ids:
-        raise HeadstartError(f"{catalog.path} changed while it was read: run the command again")
-    names, share = np.array(list(chosen.labels)), (settings.folds, settings.repeats, settings.seed)
+    texts = list(catalog.texts(features.ids))
+    names = np.array(list(chosen.labels))
     return _Judged(
         Listings(chosen, codes, len(classes), groups[rows], [texts[row] for row in rows]),
         classes,
-        grouped=repeated_folds(names, groups[rows], *share),
-        ungrouped=repeated_folds(names, np.arange(len(rows)), *share),
+        grouped=repeated_folds(names, groups[rows], settings.folds, settings.repeats, settings.seed),
+        ungrouped=repeated_folds(names, np.arange(len(rows)), settings.folds, 1, settings.seed),
     )
 
 
 def _seconds(listings: Listings, config: HeadConfig | None, encoding: dict[str, float]) -> Seconds:
     """Seconds to encode, to fit the approach on all judged listings, and to classify them all from their vectors.
 
-    The control counts its words anew each time: it has no vectors to keep.
+    To fit is for all alike to learn from inner folds, too, what the probabilities are worth. The control counts its
+    words anew each time: it has no vectors to keep.
     """
     texts = listings.texts or []
-    if config is None:
-        control = Control()
-        fits = [_time(lambda: control.fit(texts, listings.codes)) for _ in range(TIMINGS)]
-        return Seconds(0.0, median(fits), median(_time(lambda: control.probabilities(texts)) for _ in range(TIMINGS)))
+    encode = sum(encoding[name] for name in config.encoders) if config else 0.0
     fits, predictions = [], []
     for seed in range(TIMINGS):
-        classifier = Classifier.of(config, seed).fit(listings.features, groups=listings.groups, texts=texts)
-        fits.append(classifier.seconds_)
-        predictions.append(_time(lambda fitted=classifier: fitted.predict_proba(listings.features, texts)))  # type: ignore[misc]
-    return Seconds(sum(encoding[name] for name in config.encoders), median(fits), median(predictions))
+        if config is None:
+            control = Control()
+            fits.append(_time(partial(_fit_control, control, listings, seed)))
+            predictions.append(_time(partial(control.probabilities, texts)))
+        else:
+            classifier = Classifier.of(config, seed)
+            fits.append(_time(partial(classifier.fit, listings.features, None, listings.groups, texts)))
+            predictions.append(_time(partial(classifier.predict_proba, listings.features, texts)))
+    return Seconds(encode, median(fits), median(predictions))
+
+
+def _fit_control(control: Control, listings: Listings, seed: int) -> None:
+    """What a Classifier of words alone would do."""
+    rows = np.arange(len(listings.codes))
+    side = cut(listings, Fold(rows, rows[:0], rows[:0], 0), (seed,))
+    Panel(listings, [side], [None], seed).fuse([None], 0)
+    control.fit(listings.texts or [], listings.codes)
 
 
 def _time(work: Callable[[], object]) -> float:

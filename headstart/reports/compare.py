@@ -16,9 +16,7 @@ import numpy as np
 
 from headstart.heads.splits import Fold
 from headstart.reports.metrics import GroupBootstrap, ratio
-from headstart.reports.result import Comparison, Interval
-
-_ALPHA = 0.05
+from headstart.reports.result import ALPHA, Comparison, Interval
 
 
 def compare(
@@ -116,8 +114,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _verdict(difference: Interval, p_value: float) -> str:
-    if p_value < _ALPHA and difference.low > 0:
+    if p_value < ALPHA and difference.low > 0:
         return "better"
-    if p_value < _ALPHA and difference.high < 0:
+    if p_value < ALPHA and difference.high < 0:
         return "worse"
     return "not distinguishable"

@@ -20,20 +20,21 @@ BINS = 15
 SHARES = tuple(tenth / 10 for tenth in range(1, 11))
 
 
-def confidence(labels: np.ndarray, judgement: Judgement, bootstrap: GroupBootstrap) -> Confidence:
-    """All that the report says of an approach's probabilities; `labels` are category numbers ``(n,)``."""
+def confidence(labels: np.ndarray, names: Sequence[str], judgement: Judgement, bootstrap: GroupBootstrap) -> Confidence:
+    """All that the report says of an approach's probabilities; `labels` are the numbers of categories ``(n,)``."""
     probabilities, sets = judgement.probabilities, judgement.sets
     suggested = judgement.action == SUGGEST
     return Confidence(
         log_loss=log_loss(labels, probabilities, bootstrap),
         calibration_error=calibration_error(labels, probabilities, bootstrap),
-        chance_error=chance_error(probabilities),
+        chance_error=chance_error(probabilities, bootstrap.groups),
         reliability=reliability(labels, probabilities, bootstrap),
         surest=risk_coverage(labels, probabilities, SHARES, bootstrap),
         accepted=acceptance(hits(labels, probabilities), judgement.action == ACCEPT, bootstrap),
         suggested=set_figures(labels, sets, bootstrap, suggested),
         suggested_share=float(suggested.mean()),
         sets=set_figures(labels, sets, bootstrap),
+        together=tuple(name for name, alone in zip(names, judgement.alone.tolist(), strict=True) if not alone),
     )
 
 
@@ -43,14 +44,20 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray, bootstrap: GroupBoot
     return mean(-np.log(np.maximum(true, 1e-12)), np.ones(true.shape, bool), bootstrap)
 
 
-def chance_error(probabilities: np.ndarray, bins: int = BINS, draws: int = 100, seed: int = 0) -> float:
-    """The mean `calibration_error` of these probabilities if they were exactly right: labels drawn from them."""
+def chance_error(
+    probabilities: np.ndarray, groups: np.ndarray, bins: int = BINS, draws: int = 100, seed: int = 0
+) -> float:
+    """The mean `calibration_error` of these probabilities if they were exactly right: labels drawn from them.
+
+    Listings of one near-duplicate group ``(n,)`` are right or wrong together, as far as their probabilities allow.
+    """
     top, found = probabilities.max(axis=2), []
     rng = np.random.default_rng(seed)
+    number = np.unique(groups, return_inverse=True)[1]
     for confident in top:
         place = _bins(confident, bins)
         for _ in range(draws):
-            gap = confident - (rng.random(len(confident)) < confident)
+            gap = confident - (rng.random(len(confident))[number] < confident)
             found.append(np.abs(np.bincount(place, gap, bins)).sum() / len(confident))
     return float(np.mean(found))
 
@@ -62,7 +69,7 @@ def calibration_error(
 
     Equal-mass bins (Nixon et al. 2019, arXiv 1904.01685) within each repeat; listings of equal confidence share a bin.
     It errs upwards, as chance alone parts the two in every bin: 840 listings of which 95 % are right show about 0.013
-    where nothing is wrong.
+    where nothing is wrong. So do the draws of the bootstrap, whose interval is where such a figure lies, not the truth.
 
     Args:
         labels: category number of each row ``(n,)``.

@@ -172,12 +172,15 @@ def learning(result: BenchmarkResult) -> Figure:
         curves.setdefault(point.approach, []).append((point.listings, point.accuracy))
     names = sorted(curves, key=lambda name: name != result.chosen)
     lines = (len(names) + 1) // 2
-    figure, axes = plane(top=32 + 18.0 * lines, height=240, words=("Listings of each category, at most", "Accuracy"))
+    figure, axes = plane(
+        top=32 + 18.0 * lines, height=240, words=("Listings of each category, at most; all: their mean", "Accuracy")
+    )
     sizes = sorted({point.listings for point in result.learning})
     low, high = min(p.accuracy.low for p in result.learning), max(p.accuracy.high for p in result.learning)
     axes.set_xscale("log", base=2)
     axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 1.2)
-    axes.set_xticks(sizes, map(count, sizes))
+    whole = {point.listings for point in result.learning if point.whole}
+    axes.set_xticks(sizes, ["all" if size in whole else count(size) for size in sizes])
     axes.minorticks_off()
     margin = 0.02 * (high - low) + 0.002
     axes.set_ylim(low - margin, high + margin)
@@ -191,6 +194,9 @@ def learning(result: BenchmarkResult) -> Figure:
         x = [size * shift for size, _ in points]
         for at, (_, value) in zip(x, points, strict=True):
             axes.plot([at, at], [value.low, value.high], color=colour, linewidth=1, alpha=0.6)
+        for point in (each for each in result.learning if each.approach == name and not each.whole):
+            ends = min(point.draws), max(point.draws)
+            axes.plot([point.listings * shift] * 2, ends, color=colour, linewidth=5, alpha=0.3)
         width = 2.2 if name == result.chosen else 1.4
         axes.plot(x, [value.mean for _, value in points], color=colour, marker=marker, markersize=5, linewidth=width)
         entries.append((name, colour, marker, True))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
+from headstart.heads.calibration import PERSON
 from headstart.heads.config import HeadConfig, head_encoders
 from headstart.heads.members import IMAGE, TEXT, Member, members_of
-from headstart.heads.nested import Fused, Listings, Panel, Side, cut
+from headstart.heads.nested import Fused, Listings, Panel, cut
 from headstart.heads.splits import Fold
 
 TITLES = {
@@ -27,7 +28,7 @@ PAIRS = (
     ("late", "text"),
     ("late", "image"),
     ("late", "control"),
-    ("late", "concat"),
+    ("late", "written"),
     ("concat", "text"),
     ("text", "control"),
 )
@@ -41,13 +42,16 @@ class Judgement:
     probabilities: np.ndarray
     """Calibrated, each row by heads that had not learnt from it, ``(R, n, K)``."""
     ungrouped: np.ndarray
-    """On folds that ignore near-duplicates, ``(R, n, K)``."""
+    """On folds that ignore near-duplicates, in all that is chosen, too; of one repeat, ``(1, n, K)``."""
     without: Mapping[str, np.ndarray]
     """Modality lost by all listings → ``(R, n, K)``."""
     action: np.ndarray
     """``accept``, ``suggest`` or ``person``, by thresholds of each fold's training side, ``(R, n)`` str."""
     sets: np.ndarray
     """``(R, n, K)`` bool."""
+    alone: np.ndarray
+    """Whether every training side had enough of the category for its sets to promise what they cover in it by itself,
+    ``(K,)`` bool."""
     inner_losses: np.ndarray
     """Mean cross-entropy on the inner folds of each training side, in nats ``(F,)``."""
     weights: dict[str, float]
@@ -67,6 +71,8 @@ def approaches(features: Features, words: bool) -> dict[str, HeadConfig | None]:
         both = heads["fused"]
         found["concat"], found["gated"] = HeadConfig(both), HeadConfig(both, fusion="gated")
         found["late"] = HeadConfig(both, fusion="late", words=words)
+        if words:
+            found["written"] = HeadConfig(heads[TEXT], fusion="late", words=True)
     elif words and TEXT in heads:
         found["late"] = HeadConfig(heads[TEXT], fusion="late", words=True)
     if words:
@@ -85,7 +91,7 @@ def title(name: str, config: HeadConfig | None, features: Features) -> str:
         return f"{kind}, {encoder} only"
     if config is not None and name in (TEXT, IMAGE) and len(config.encoders) > 1:
         return f"{kind}, {len(config.encoders)} encoders"
-    if config is not None and name == "late":
+    if config is not None and name in ("late", "written"):
         kinds = {features.modality[encoder] for encoder in config.encoders}
         named = [
             word
@@ -113,7 +119,7 @@ class Jury:
             listings: those to be judged.
             configs: the approaches, from `approaches`.
             grouped: folds with near-duplicates on one side.
-            ungrouped: as many that ignore them.
+            ungrouped: others, of one repeat, that ignore them.
             seed: of the inner folds.
         """
         self.listings, self.grouped = listings, list(grouped)
@@ -122,44 +128,40 @@ class Jury:
             raise HeadstartError(
                 f"the training sides cannot be cut into inner folds ({short.why}): give more listings, or more --folds"
             )
-        sides += [Side(fold) for fold in ungrouped]
+        apart = replace(listings, groups=np.arange(len(listings.codes)))
+        sides += [cut(apart, fold, (seed, 1, number)) for number, fold in enumerate(ungrouped)]
         self.members = {name: members_of(config) for name, config in configs.items()}
         self.panel = Panel(listings, sides, [member for members in self.members.values() for member in members], seed)
         self.fused = {
-            name: [self.panel.fuse(members, side) for side in range(len(grouped))]
+            name: [self.panel.fuse(members, side) for side in range(len(sides))]
             for name, members in self.members.items()
         }
 
     def judge(self, name: str, error_rate: float, coverage: float) -> Judgement:
         """One approach, with thresholds for an error rate among what is accepted and a coverage of its sets."""
-        count, codes = len(self.grouped), self.listings.codes
         repeats = 1 + max(fold.repeat for fold in self.grouped)
-        shape = repeats, len(codes), self.listings.classes
-        probabilities, ungrouped = np.full(shape, np.nan), np.full(shape, np.nan)
+        shape = repeats, len(self.listings.codes), self.listings.classes
+        probabilities, ungrouped = np.full(shape, np.nan), np.full((1, *shape[1:]), np.nan)
         without = {kind: np.full(shape, np.nan) for kind in (TEXT, IMAGE)}
-        action, sets = np.full(shape[:2], "person", "<U7"), np.zeros(shape, bool)
-        losses: list[np.ndarray] = []
-        for side, fused in enumerate(self.fused[name]):
-            fold, other = self.grouped[side], self.panel.sides[count + side].fold
+        action, sets = np.full(shape[:2], PERSON, "<U7"), np.zeros(shape, bool)
+        alone = np.ones(shape[2], bool)
+        every = self.fused[name]
+        judged, others = every[: len(self.grouped)], every[len(self.grouped) :]
+        for fold, fused in zip(self.grouped, judged, strict=True):
             at = fold.repeat, fold.test
             probabilities[at] = np.exp(fused.test())
-            ungrouped[other.repeat, other.test] = np.exp(fused.test(side=count + side))
             for kind, out in without.items():
                 out[at] = np.exp(fused.test(frozenset([kind])))
-            losses.append(fused.losses())
             if (calibration := fused.calibration) is not None:
-                there = np.any(fused.there[:, fold.test], axis=0)
-                decided = calibration.decide(probabilities[at], np.asarray(there), error_rate, coverage)
+                rules = calibration.rules(error_rate, coverage)
+                decided = rules.decide(probabilities[at], np.any(fused.there[:, fold.test], axis=0))
                 action[at], sets[at] = decided.action, decided.sets
-        return Judgement(
-            probabilities,
-            ungrouped,
-            without,
-            action,
-            sets,
-            np.array([each.mean() for each in losses]),
-            _mean_weights(self.fused[name]),
-        )
+                alone &= rules.conformal.promised == "own"
+        for fused in others:
+            ungrouped[0, self.panel.sides[fused.side].fold.test] = np.exp(fused.test())
+        losses = np.array([fused.losses().mean() for fused in judged])
+        weights = _mean_weights(judged)
+        return Judgement(probabilities, ungrouped, without, action, sets, alone, losses, weights)
 
 
 def _mean_weights(fused: Sequence[Fused]) -> dict[str, float]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headstart.heads.nested import Panel, Side
-from headstart.heads.splits import Fold
+from headstart.heads.nested import INNER_SHARE, Listings, Panel, Side
+from headstart.heads.splits import Fold, holdout
 from headstart.reports.judging import Jury
 from headstart.reports.metrics import GroupBootstrap, accuracy, hits
 from headstart.reports.result import LearningPoint
@@ -16,48 +16,53 @@ SIZES = (5, 10, 20, 40, 80, 160, 320)
 """Listings of each category."""
 
 
-def learning_curve(jury: Jury, names: Sequence[str], bootstrap: GroupBootstrap, seed: int) -> tuple[LearningPoint, ...]:
-    """Accuracy after so many listings of each category, all heads from one bank.
+DRAWS = 3
+"""From each training side, so many times."""
 
-    From the training side of each fold of the first repeat the same number of every category is drawn, more adding to
-    fewer; test rows are the fold's own, so every point is judged on the same listings. The members of a fusion keep the
-    weights of the whole side. Sizes go up to those that half of the categories have.
+
+def learning_curve(jury: Jury, names: Sequence[str], bootstrap: GroupBootstrap, seed: int) -> tuple[LearningPoint, ...]:
+    """Accuracy after so many listings of each category, and after all, the heads of all draws from one bank.
+
+    From the training side of each fold of the first repeat as many of every category are drawn, `DRAWS` times, more
+    adding to fewer; test rows are the fold's own, so every point is judged on the same listings. The members of a
+    fusion keep the weights of the whole side. Sizes go up to those that half of the categories have.
 
     Args:
         jury: whose folds and weights are used.
         names: of its approaches.
         bootstrap: over the judged rows.
-        seed: of the draw.
+        seed: of the draws.
     """
     listings = jury.listings
     first = [(number, fold) for number, fold in enumerate(jury.grouped) if fold.repeat == 0]
-    smallest = min(np.median(np.bincount(listings.codes[_side(fold)])) for _, fold in first)
+    smallest = min(np.median(np.bincount(listings.codes[fold.side])) for _, fold in first)
     sizes = [size for size in SIZES if size < smallest]
-    sides = [Side(_drawn(listings.codes, fold, size, (seed, number))) for size in sizes for number, fold in first]
-    if not sides:
-        return ()
+    places = [(size, draw, number, fold) for size in sizes for draw in range(DRAWS) for number, fold in first]
+    sides = [Side(_drawn(listings, fold, size, (seed, number, draw))) for size, draw, number, fold in places]
     members = [member for name in names for member in jury.members[name]]
-    panel = Panel(listings, sides, members, seed)
+    panel = Panel(listings, sides, members, seed) if sides else None
     found = []
     for name in names:
-        for place, size in enumerate(sizes):
-            out = np.zeros((1, len(listings.codes), listings.classes))
-            for turn, (number, fold) in enumerate(first):
-                fused = jury.fused[name][number]
-                out[0, fold.test] = np.exp(fused.test(side=place * len(first) + turn, panel=panel))
-            found.append(LearningPoint(name, size, accuracy(hits(listings.codes, out), bootstrap)))
+        said = np.zeros((len(sizes), DRAWS, len(listings.codes), listings.classes))
+        for side, (size, draw, number, fold) in enumerate(places):
+            fused = jury.fused[name][number]
+            said[sizes.index(size), draw, fold.test] = np.exp(fused.test(side=side, panel=panel))
+        whole = np.zeros((1, *said.shape[2:]))
+        for number, fold in first:
+            whole[0, fold.test] = np.exp(jury.fused[name][number].test())
+        most = round(float(np.mean([len(fold.side) for _, fold in first])) / listings.classes)
+        for size, each in [*zip(sizes, said, strict=True), (most, whole)]:
+            right = hits(listings.codes, each)
+            draws = tuple(right.mean(axis=1).tolist())
+            found.append(LearningPoint(name, size, each is whole, accuracy(right, bootstrap), draws))
     return tuple(found)
 
 
-def _side(fold: Fold) -> np.ndarray:
-    return np.concatenate([fold.train, fold.inner])
-
-
-def _drawn(codes: np.ndarray, fold: Fold, size: int, seed: tuple[int, int]) -> Fold:
-    """A fold that learns from `size` listings of each category, an eighth of them inner rows where there are enough."""
-    rows = np.random.default_rng(seed).permutation(_side(fold))
-    taken = np.concatenate([rows[codes[rows] == code][:size] for code in np.unique(codes[rows])])
-    held = max(1, size // 8)
-    inner = np.concatenate([rows[codes[rows] == code][:size][:held] for code in np.unique(codes[rows])])
-    inner = inner[np.bincount(codes[taken], minlength=codes.max() + 1)[codes[inner]] > held]
-    return Fold(np.sort(np.setdiff1d(taken, inner)), np.sort(inner), fold.test, 0)
+def _drawn(listings: Listings, fold: Fold, size: int, seed: Sequence[int]) -> Fold:
+    """A fold that learns from `size` listings of each category, near-duplicates drawn one after the other."""
+    rng = np.random.default_rng(seed)
+    rows = fold.side[np.argsort(rng.permutation(len(listings.codes))[listings.groups[fold.side]], kind="stable")]
+    codes = listings.codes[rows]
+    taken = np.sort(np.concatenate([rows[codes == code][:size] for code in np.unique(codes)]))
+    train, inner = holdout(listings.codes[taken], listings.groups[taken], INNER_SHARE, seed)
+    return Fold(taken[train], taken[inner], fold.test, 0)

@@ -232,6 +232,8 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         "interval": interval,
         "asked": asked,
         "against": against,
+        "listed": wording.listed,
+        "draws": max((len(point.draws) for point in result.learning), default=0),
         "nats": nats,
         "count": count,
         "counted": counted,

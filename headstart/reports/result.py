@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FORMAT = 2
+ALPHA = 0.05
+"""Level of every test."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ class Confidence:
     """Share of the listings that are suggested; the rest goes to a person."""
     sets: SetFigures
     """The sets of all listings, for `Protocol.coverage`."""
+    together: tuple[str, ...]
+    """Categories of which a training side had too few for a threshold of their own: what their sets cover is promised
+    on average over them alone."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,17 @@ class Missing:
 
 @dataclass(frozen=True)
 class LearningPoint:
-    """An approach that learnt from a few listings of each category."""
+    """An approach that learnt from a few listings of each category, or from all."""
 
     approach: str
     listings: int
-    """Of each category, at most."""
+    """Of each category, at most; of all listings the mean."""
+    whole: bool
+    """All listings of the training sides, as they are spread over the categories."""
     accuracy: Interval
+    """Mean over the draws."""
+    draws: tuple[float, ...]
+    """Accuracy after each draw of the listings learnt from."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ class Approach:
     confusion: tuple[tuple[float, ...], ...]
     """Listings of category i (row) put into category j (column), averaged over the repeats."""
     ungrouped_accuracy: Interval
-    """The same approach on folds that ignore near-duplicates."""
+    """The same approach on one repeat of folds that ignore near-duplicates, in all its choices, too."""
     confidence: Confidence
     missing: Missing
     """Of an approach that reads one modality, with figures at the level of chance where it is the one lost."""
@@ -154,6 +164,19 @@ class Comparison:
     p_value: float
     verdict: str
     """``"better"``, ``"worse"`` or ``"not distinguishable"``: `a` against `b`."""
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A classifier beside the TF-IDF control, both trained once, on listings that neither had seen."""
+
+    accuracy: float
+    """Of the control, on all listings held out."""
+    only_classifier: int
+    """Listings that it alone got right, one of each near-duplicate group."""
+    only_control: int
+    p_value: float
+    """McNemar's exact test."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headstart.reports import wording
-from headstart.reports.result import Approach, BenchmarkResult, ClassFigures, Interval
+from headstart.reports.result import Approach, BenchmarkResult, ClassFigures, Interval, LearningPoint
 from headstart.reports.wording import asked, count, counted, estimate, interval, nats, percent, points, seconds
 
 MOST_CLASSES = 24
@@ -161,7 +161,7 @@ def missing(result: BenchmarkResult) -> Table | None:
     both = [a for a in by_accuracy(result) if len({modality[name] for name in a.encoders}) == 2]
     if not both:
         return None
-    alone = [a for a in result.approaches if a.name in ("text", "image")]
+    alone = [a for a in result.approaches if a.name in ("text", "written", "image")]
 
     def figures(a: Approach) -> tuple[Interval, ...]:
         return a.accuracy, a.missing.without_image, a.missing.without_text, a.missing.half
@@ -185,18 +185,25 @@ def weights(result: BenchmarkResult) -> Table | None:
 
 
 def learning(result: BenchmarkResult) -> Table:
-    """Accuracy of each approach that learnt from so many listings of each category, at most."""
-    sizes = sorted({point.listings for point in result.learning})
-    found = {(point.approach, point.listings): estimate(point.accuracy) for point in result.learning}
+    """Accuracy of each approach that learnt from so many listings of each category, at most, and from all."""
+    sizes = sorted({(point.whole, point.listings) for point in result.learning})
+    found = {(point.approach, point.whole, point.listings): _learnt(point) for point in result.learning}
     learnt = {point.approach for point in result.learning}
     return Table(
-        ("Approach", *(counted(size, "listing", "listings") for size in sizes)),
+        ("Approach", *("all listings" if whole else counted(size, "listing", "listings") for whole, size in sizes)),
         tuple(
-            (a.title, *(found.get((a.name, size), "") for size in sizes))
+            (a.title, *(found.get((a.name, *size), "") for size in sizes))
             for a in by_accuracy(result)
             if a.name in learnt
         ),
     )
+
+
+def _learnt(point: LearningPoint) -> str:
+    """``89.6 % (87.1 – 91.8 %), draws 88.9 – 90.1 %``."""
+    low, high = min(point.draws), max(point.draws)
+    drawn = "" if point.whole else f"; draws {interval(Interval(point.accuracy.mean, low, high))}"
+    return f"{estimate(point.accuracy)}{drawn}"
 
 
 def weakest(result: BenchmarkResult) -> list[ClassFigures]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from headstart.reports.result import Comparison, Interval
+from headstart.reports.result import ALPHA, Comparison, Duel, Interval
 
 if TYPE_CHECKING:
     from headstart.heads.config import HeadConfig
@@ -39,7 +39,7 @@ def nats(value: float) -> str:
 
 
 def against(seen: Interval, rate: float) -> str:
-    """A figure seen beside the rate asked for, no surer than its interval: ``near the 2 % asked for``."""
+    """A figure seen beside the rate asked for, no surer than its interval: ``more than the 2 % asked for``."""
     if seen.low > rate:
         return f"more than the {asked(rate)} asked for"
     if seen.high < rate:
@@ -95,6 +95,17 @@ def compared(comparison: Comparison, a: str, b: str) -> str:
     return f"{a}, against {b}: {comparison.verdict}, {points(comparison.difference.mean)} ({evidence})."
 
 
+def duel(found: Duel) -> str:
+    """A classifier beside the control on a holdout, in one line."""
+    told = "not distinguishable"
+    if found.p_value < ALPHA:
+        told = "better" if found.only_classifier > found.only_control else "worse"
+    return (
+        f"control   {percent(found.accuracy):>8}   TF-IDF; it alone is right {found.only_control} times, this alone "
+        f"{found.only_classifier} times: {told} ({p_value(found.p_value)}, McNemar)"
+    )
+
+
 def head(config: HeadConfig) -> str:
     """A head in a few words: ``late fusion of a, b and words``, ``concatenation of a and b``, ``head on a``."""
     names = [*config.encoders, *(["words"] if config.words else [])]
@@ -102,9 +113,12 @@ def head(config: HeadConfig) -> str:
     return f"{kinds[config.fusion] if len(names) > 1 else 'head on'} {listed(names)}"
 
 
-def listed(items: Iterable[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    *head, last = [*items] or [""]
+def listed(items: Iterable[str], most: int = 1000) -> str:
+    """``a``, ``a and b``, ``a, b and c``; beyond ``most``, ``a, b and 7 more``."""
+    given = [*items] or [""]
+    if len(given) > most:
+        given = [*given[:most], f"{count(len(given) - most)} more"]
+    *head, last = given
     return f"{', '.join(head)} and {last}" if head else last
 
 

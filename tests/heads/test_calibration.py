@@ -80,7 +80,7 @@ def test_the_thresholds_of_sets_worked_by_hand() -> None:
     true = np.concatenate([first, second])
     logs = np.log(np.where(codes[:, None] == np.arange(2), true[:, None], 1 - true[:, None]))
     found = Calibration.of(logs, codes).conformal(0.9)
-    assert found.own.tolist() == [True, False]
+    assert found.promised.tolist() == ["own", "all"]
     assert found.thresholds == pytest.approx([0.04, 0.004])
 
 
@@ -91,7 +91,7 @@ def test_rare_categories_share_a_threshold_of_their_own() -> None:
     logs = np.log(np.full((150, 6), 1e-3))
     logs[np.arange(150), codes] = np.log(true)
     found = Calibration.of(logs, codes).conformal(0.9)
-    assert found.own.tolist() == [True] + [False] * 5
+    assert found.promised.tolist() == ["own"] + ["rare"] * 5
     # k = ⌊0.1 · 51⌋ = 5 among the fifty hard ones: rows 100 to 149, of which the fifth lowest is row 104.
     assert found.thresholds[1:] == pytest.approx([0.2 + 104e-4] * 5)
     # k = ⌊0.1 · 101⌋ = 10 among the easy ones.
@@ -102,13 +102,13 @@ def test_a_category_has_its_own_threshold_from_79_listings_on_at_95_percent() ->
     # ⌊0.05 · 79⌋ = 3 with 78 listings, ⌊0.05 · 80⌋ = 4 with 79.
     logs, _ = draw(157, 2, np.random.default_rng(0))
     found = Calibration.of(logs, np.repeat([0, 1], [78, 79])).conformal(0.95)
-    assert found.own.tolist() == [False, True]
+    assert found.promised.tolist() == ["all", "own"]
 
 
 def test_too_few_listings_leave_no_category_out() -> None:
     logs, codes = draw(18, 3, np.random.default_rng(0))
     found = Calibration.of(logs, codes).conformal(0.95)
-    assert not found.own.any()
+    assert set(found.promised) == {"all"}
     assert found.sets(np.exp(logs)).all()
 
 
@@ -138,7 +138,7 @@ def test_each_category_is_covered_by_itself_where_one_threshold_would_fail_the_h
         return np.where(codes[:, None] == 0, logs, logs[:, ::-1]), codes
 
     conformal = Calibration.of(*listings(2000)).conformal(0.9)
-    assert conformal.own.all()
+    assert set(conformal.promised) == {"own"}
     logs, codes = listings(20_000)
     held = conformal.sets(np.exp(logs))[np.arange(len(codes)), codes]
     for code in (0, 1):
@@ -153,7 +153,7 @@ def test_decisions() -> None:
     fresh, _ = draw(500, 6, rng)
     probabilities = np.exp(fresh)
     there = np.arange(500) % 10 > 0
-    found = kept.decide(probabilities, there, error_rate=0.03, coverage=0.97, largest=2)
+    found = kept.rules(error_rate=0.03, coverage=0.97, largest=2).decide(probabilities, there)
     assert set(found.action.tolist()) == {"accept", "suggest", "person"}
     assert np.array_equal(found.sets, kept.conformal(0.97).sets(probabilities))
     accepted = (probabilities.max(axis=1) >= kept.accept_from(0.03)) & there
@@ -167,14 +167,24 @@ def test_nothing_is_accepted_where_nothing_can_be() -> None:
     logs, codes = draw(300, 3, np.random.default_rng(4), sharp=0.1)
     kept = Calibration.of(logs, codes)
     assert kept.accept_from(0.02) is None
-    found = kept.decide(np.array([[1.0, 0.0, 0.0]]), np.array([True]), error_rate=0.02)
+    found = kept.rules(error_rate=0.02).decide(np.array([[1.0, 0.0, 0.0]]), np.array([True]))
     assert found.action.tolist() == ["suggest"]
+
+
+def test_a_set_that_holds_another_category_holds_the_most_probable_one_too() -> None:
+    # The first is always sure when it is the true one, the second never: 0.6 is not enough for the first.
+    true = np.repeat([0.9, 0.3], 50)
+    codes = np.repeat([0, 1], 50)
+    logs = np.log(np.where(codes[:, None] == np.arange(2), true[:, None], 1 - true[:, None]))
+    conformal = Calibration.of(logs, codes).conformal(0.9)
+    assert conformal.thresholds == pytest.approx([0.9, 0.3])
+    assert conformal.sets(np.array([[0.6, 0.4], [0.95, 0.05]])).tolist() == [[True, True], [True, False]]
 
 
 def test_an_empty_set_goes_to_a_person() -> None:
     # All that was seen was certain, so nothing less certain is in a set.
     kept = seen([0.999] * 100, [True] * 100)
-    assert kept.decide(np.array([[0.6, 0.4]]), np.array([True])).action.tolist() == ["person"]
+    assert kept.rules().decide(np.array([[0.6, 0.4]]), np.array([True])).action.tolist() == ["person"]
 
 
 @pytest.mark.parametrize("value", [0, 1, -0.1, 2, math.nan])
@@ -188,7 +198,7 @@ def test_what_is_no_share_is_refused(value: float) -> None:
 
 def test_a_suggestion_of_no_category_is_refused() -> None:
     with pytest.raises(HeadstartError, match="largest set 0"):
-        seen([0.9], [True]).decide(np.ones((1, 2)), np.array([True]), largest=0)
+        seen([0.9], [True]).rules(largest=0)
 
 
 def test_written_and_read_back_it_decides_the_same() -> None:
@@ -243,10 +253,10 @@ def test_asking_for_more(seed: int, rows: int, low: float, high: float) -> None:
         assert (~kept.right[accepted]).sum() + 1 <= low * (accepted.sum() + 1) + 1e-6
     # More coverage: no category that has a threshold of its own at both loses a set.
     small, large = kept.conformal(low), kept.conformal(high)
-    steady = small.own & large.own
+    steady = (small.promised == "own") & (large.promised == "own")
     assert (large.thresholds[steady] <= small.thresholds[steady]).all()
     # And at least as many as asked are held among those it was read off.
-    for code in np.flatnonzero(large.own):
+    for code in np.flatnonzero(large.promised == "own"):
         assert (kept.true[codes == code] >= large.thresholds[code]).mean() >= high - 1e-6
 
 
@@ -256,9 +266,11 @@ def test_the_order_of_the_categories_does_not_matter(seed: int, rows: int, cover
     rng = np.random.default_rng(seed)
     logs, codes = draw(rows, 4, rng)
     order = rng.permutation(4)
-    straight = Calibration.of(logs, codes).decide(np.exp(logs), np.ones(rows, dtype=bool), 0.1, coverage)
-    turned = Calibration.of(logs[:, order], np.argsort(order)[codes]).decide(
-        np.exp(logs[:, order]), np.ones(rows, dtype=bool), 0.1, coverage
+    straight = Calibration.of(logs, codes).rules(0.1, coverage).decide(np.exp(logs), np.ones(rows, dtype=bool))
+    turned = (
+        Calibration.of(logs[:, order], np.argsort(order)[codes])
+        .rules(0.1, coverage)
+        .decide(np.exp(logs[:, order]), np.ones(rows, dtype=bool))
     )
     assert np.array_equal(turned.action, straight.action)
     assert np.array_equal(turned.sets, straight.sets[:, order])

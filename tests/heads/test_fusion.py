@@ -306,3 +306,33 @@ def test_outcomes_are_distributions_and_know_no_order(seed: int, rows: int, clas
     order = rng.permutation(classes)
     turned = run(opinions[:, :, order], np.argsort(order)[codes])
     assert np.exp(turned) == pytest.approx(np.exp(found[:, order]), abs=2e-3)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(5, 60))
+@settings(max_examples=30, deadline=None)
+def test_no_other_weights_lose_less(seed: int, members: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(3, size=rows)
+    said = [normalised(rng.normal(size=(rows, 3)) + 3 * rng.random() * np.eye(3)[codes]) for _ in range(members)]
+    found = fit_text(said, codes)
+    prior = np.bincount(codes, minlength=3) + 1.0
+    terms = np.array([*said, np.broadcast_to(np.log(prior / prior.sum()), (rows, 3))], float)
+    usual = np.append(np.full(members, 1 / members), 0)
+
+    def loss(weights: np.ndarray) -> float:
+        scores = np.tensordot(weights, terms, 1)
+        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return float(-scores[np.arange(rows), codes].sum() + ((weights - usual) ** 2).sum())
+
+    least = loss(found)
+    for each in np.eye(members + 1) * 1e-3:
+        assert loss(found + each) > least
+        assert (found < 1e-3)[each > 0].all() or loss(found - each) > least
+
+
+def test_wherever_it_begins_it_ends_the_same() -> None:
+    fusion, codes, opinions, there, has = fit_two()
+    far = Fusion(fusion.members, {pattern: np.full(3, 4.0) for pattern in fusion.weights}, fusion.prior)
+    again = fit_fusion(dict.fromkeys((TEXT, IMAGE, BOTH), opinions), there, has, codes, [TEXT, IMAGE], far)
+    for pattern, weights in fusion.weights.items():
+        assert again.weights[pattern] == pytest.approx(weights, abs=1e-4)

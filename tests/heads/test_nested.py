@@ -10,6 +10,7 @@ from headstart.embeddings.features import Features
 from headstart.errors import ModelError
 from headstart.heads.config import HeadConfig
 from headstart.heads.control import control_fold
+from headstart.heads.fusion import fit_fusion
 from headstart.heads.members import evidence, members_of, reads
 from headstart.heads.nested import INNER_FOLDS, Listings, Panel, Side, cut
 from headstart.heads.splits import Fold, repeated_folds
@@ -76,11 +77,11 @@ def test_inner_folds_judge_each_row_of_the_side_once_and_keep_groups_whole() -> 
     fold = repeated_folds(listings.codes, groups, 3, 1, 0)[0]
     side = cut(listings, fold, (1,))
     assert len(side.inner) == INNER_FOLDS
-    assert sorted(np.concatenate([each.test for each in side.inner]).tolist()) == side.rows.tolist()
+    assert sorted(np.concatenate([each.test for each in side.inner]).tolist()) == side.fold.side.tolist()
     for each in side.inner:
         parts = [each.train, each.inner, each.test]
-        assert sorted(np.concatenate(parts).tolist()) == side.rows.tolist()
-        assert sum(len(set(groups[part])) for part in parts) == len(set(groups[side.rows]))
+        assert sorted(np.concatenate(parts).tolist()) == side.fold.side.tolist()
+        assert sum(len(set(groups[part])) for part in parts) == len(set(groups[side.fold.side]))
 
 
 def test_a_category_with_one_group_is_learnt_in_every_fold_that_does_not_test_its_group() -> None:
@@ -141,6 +142,25 @@ def test_labels_of_an_inner_fold_do_not_reach_what_is_said_of_it(drawn: Draw, co
         said, again = (panel.opinions(member, 0, 0) for panel in (honest, misled))
         np.testing.assert_allclose(np.exp(said), np.exp(again), atol=1e-4)
         assert np.abs(np.exp(honest.opinions(member, 0, 1)) - np.exp(misled.opinions(member, 0, 1))).max() > 0.05
+
+
+def test_an_inner_fold_is_fused_with_weights_of_the_others(drawn: Draw) -> None:
+    listings = listings_of(drawn((30, 30, 30), noise=2.0, missing=0.0))
+    side = cut(listings, whole(listings), (0,))
+    members = members_of(LATE)
+    panel = Panel(listings, [side], members)
+    said = [np.stack([panel.opinions(member, 0, place) for member in members]) for place in range(len(side.inner))]
+    others = np.concatenate(said[1:], axis=1)
+    there = np.ones(others.shape[:2], bool)
+    codes = np.concatenate([listings.codes[fold.test] for fold in side.inner[1:]])
+    kinds = [reads(member, KINDS) for member in members]
+    fusion = fit_fusion({BOTH: others}, there, dict.fromkeys(BOTH, there[0]), codes, kinds)
+    weights = fusion.weights[BOTH][:-1]
+    fused = panel.fuse(members, 0)
+    here = np.isin(fused.rows, side.inner[0].test)
+    got, expected = fused.log_probabilities[here], np.tensordot(weights, said[0], 1)  # all frequencies are about alike
+    np.testing.assert_allclose(got - got[:, :1], expected - expected[:, :1], atol=0.05)
+    assert not np.allclose(weights, fused.fusion.weights[BOTH][:-1], atol=1e-3), "all weights alike show nothing"
 
 
 def test_the_words_are_judged_out_of_fold_too(drawn: Draw) -> None:

@@ -78,6 +78,7 @@ def confidence(accuracy: float, classes: int, rows: int) -> Confidence:
         suggested=SetFigures(around(0.861, 0.06), Interval(1.62, 1.5, 1.74)),
         suggested_share=min(0.6, 2.5 * (1 - accuracy)),
         sets=SetFigures(Interval(0.953, 0.937, 0.966), Interval(1.14, 1.1, 1.18)),
+        together=(),
     )
 
 
@@ -89,11 +90,16 @@ def without(name: str, accuracy: float, classes: int) -> Missing:
 
 
 def learning(names: Sequence[str]) -> tuple[LearningPoint, ...]:
+    def point(name: str, top: float, listings: int, whole: bool) -> LearningPoint:
+        value = top - 0.9 / listings**0.9
+        draws = (value,) if whole else (value - 0.02, value, value + 0.02)
+        return LearningPoint(name, listings, whole, around(value, 0.012 + 0.06 / listings**0.5), draws)
+
     return tuple(
-        LearningPoint(name, listings, around(top - 0.9 / listings**0.9, 0.012 + 0.06 / listings**0.5))
+        point(name, top, listings, listings == 120)
         for name, _, _, top, _ in APPROACHES
         if name in names
-        for listings in (5, 10, 20, 40, 80)
+        for listings in (5, 10, 20, 40, 80, 120)
     )
 
 

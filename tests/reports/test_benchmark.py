@@ -171,12 +171,14 @@ def test_results_json_holds_what_was_promised(result: BenchmarkResult) -> None:
         "concat",
         "gated",
         "late",
+        "written",
         "control",
     ]
     encoders = {approach["name"]: approach["encoders"] for approach in told["approaches"]}
     both = ["words", "pixels"]
     assert encoders == {"text": ["words"], "image": ["pixels"]} | dict.fromkeys(("concat", "gated", "late"), both) | {
-        "control": []
+        "written": ["words"],
+        "control": [],
     }
     for approach in told["approaches"]:
         for figure in ("accuracy", "macro_f1", "top3", "ungrouped_accuracy"):
@@ -223,7 +225,7 @@ def test_the_heads_learn_and_both_modalities_together_know_more(result: Benchmar
     assert result.chosen == min(by_name, key=lambda name: by_name[name].inner_loss)
     assert by_name[result.chosen].title in result.verdict[0]
     pairs = [(one.a, one.b) for one in result.comparisons]
-    late = [("late", "text"), ("late", "image"), ("late", "control"), ("late", "concat")]
+    late = [("late", "text"), ("late", "image"), ("late", "control"), ("late", "written")]
     assert pairs == [*late, ("concat", "text"), ("text", "control")]
     for one in result.comparisons:
         assert one.difference.mean == pytest.approx(right[one.a] - right[one.b])
@@ -257,7 +259,15 @@ def test_lost_photos_leave_the_text_and_lost_texts_the_photo(result: BenchmarkRe
 
 def test_more_listings_teach_more(result: BenchmarkResult) -> None:
     curve = {(point.approach, point.listings): point.accuracy.mean for point in result.learning}
-    assert set(curve) == {(name, size) for name in ("text", "image", "late", "control") for size in (5, 10)}
+    whole = {point.listings for point in result.learning if point.whole}
+    assert set(curve) == {(name, size) for name in ("text", "image", "late", "control") for size in (5, 10, *whole)}
+    assert len(whole) == 1
+    for point in result.learning:
+        approach = next(each for each in result.approaches if each.name == point.approach)
+        assert len(point.draws) == (1 if point.whole else 3)
+        assert point.accuracy.mean == pytest.approx(np.mean(point.draws))
+        if point.whole:  # the first repeat of what is reported
+            assert point.accuracy.mean == pytest.approx(np.mean(approach.folds[: len(approach.folds) // 2]), abs=0.02)
     assert curve["late", 10] > 0.5
     assert np.mean([curve[name, 10] - curve[name, 5] for name in ("text", "image", "late")]) > -0.02
 
@@ -280,6 +290,7 @@ def test_several_encoders_of_a_modality_are_judged_together_and_each_alone(folde
         **dict.fromkeys(("concat", "gated", "late"), ("words", "lengths", "pixels")),
         "text: words": ("words",),
         "text: lengths": ("lengths",),
+        "written": ("words", "lengths"),
         "control": (),
     }
     right = {approach.name: approach.accuracy.mean for approach in result.approaches}
@@ -331,6 +342,13 @@ def test_labels_dealt_at_random_are_not_learnt(tmp_path: Path) -> None:
     for approach in result.approaches:
         # Over deals the accuracy has mean 0.34 and standard deviation 0.08; a head that saw its test rows gets 1.
         assert 0.1 < approach.accuracy.mean < 0.6
+    assert 0.1 < result.choosing.mean < 0.6  # nor does choosing among them find what is not there
+
+
+def test_categories_too_small_for_inner_folds_are_refused(tmp_path: Path) -> None:
+    rows = [row for label in ("bags", "lamps") for row in [each for each in listings() if each["label"] == label][:2]]
+    with pytest.raises(HeadstartError, match="inner folds"):
+        judge(write_rows(tmp_path / "few.csv", rows), image=False, settings=replace(QUICK, folds=2))
 
 
 @pytest.mark.parametrize(("labels", "found"), [(("",), "there are 0"), (("bags",), "there are 1")])

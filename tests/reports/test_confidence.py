@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart.errors import HeadstartError
-from headstart.reports.confidence import acceptance, calibration_error, reliability, risk_coverage, set_figures
+from headstart.reports.confidence import (
+    acceptance,
+    calibration_error,
+    chance_error,
+    reliability,
+    risk_coverage,
+    set_figures,
+)
 from headstart.reports.metrics import GroupBootstrap, hits
 from headstart.reports.result import Interval
 
@@ -209,3 +216,18 @@ def test_a_row_never_predicted_is_refused() -> None:
             figure(labels, probabilities, lone(20))
     with pytest.raises(HeadstartError, match="not finite"):
         risk_coverage(labels, probabilities, [0.9], lone(20))
+
+
+def test_by_chance_alone_is_what_exact_probabilities_show_on_average() -> None:
+    _, probabilities = draw(300)
+    found = [
+        calibration_error(draw(300, seed=seed)[0], draw(300, seed=seed)[1], lone(300, 20)).mean for seed in range(60)
+    ]
+    assert chance_error(probabilities, np.arange(300)) == pytest.approx(np.mean(found), rel=0.1)
+
+
+def test_copies_part_confidence_and_accuracy_further_by_chance() -> None:
+    _, probabilities = draw(300)
+    copies = np.repeat(probabilities, 4, axis=1)
+    apart = chance_error(copies, np.arange(1200))
+    assert chance_error(copies, np.repeat(np.arange(300), 4)) == pytest.approx(2 * apart, rel=0.15)

@@ -9,7 +9,7 @@ import pytest
 
 from headstart.reports import figures, tables
 from headstart.reports.result import Acceptance, BenchmarkResult, Interval, Seconds
-from headstart.reports.wording import estimate, percent, plain
+from headstart.reports.wording import estimate, interval, percent, plain
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -150,15 +150,17 @@ def test_nothing_accepted_is_not_drawn(result: BenchmarkResult) -> None:
 
 def test_learning_curve_and_its_table_have_every_point(result: BenchmarkResult) -> None:
     figure = figures.learning(result)
-    assert figure.table.header == ("Approach", *(f"{n}\u00a0listings" for n in (5, 10, 20, 40, 80)))
+    assert figure.table.header == ("Approach", *(f"{n}\u00a0listings" for n in (5, 10, 20, 40, 80)), "all listings")
     cells = [cell for row in figure.table.rows for cell in row[1:]]
-    assert sorted(cells) == sorted(estimate(point.accuracy) for point in result.learning)
+    ends = {point: f"; draws {interval(Interval(0, min(point.draws), max(point.draws)))}" for point in result.learning}
+    expected = (estimate(point.accuracy) + ("" if point.whole else ends[point]) for point in result.learning)
+    assert sorted(cells) == sorted(expected)
     drawn = words(figure.svg)
-    assert {"5", "10", "20", "40", "80", "late", "text", "image", "control"} <= set(drawn)
+    assert {"5", "10", "20", "40", "80", "all", "late", "text", "image", "control"} <= set(drawn)
 
 
 def test_a_point_that_is_missing_leaves_its_cell_empty(result: BenchmarkResult) -> None:
-    table = figures.learning(replace(result, learning=result.learning[1:6])).table
+    table = figures.learning(replace(result, learning=result.learning[1:7])).table
     assert [(row[0], row[1] == "") for row in table.rows] == [("Text alone", True), ("Photo alone", False)]
 
 
