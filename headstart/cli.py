@@ -14,6 +14,7 @@ from headstart.errors import HeadstartError
 from headstart.options import (
     EXAMPLE,
     BackendName,
+    Coverage,
     ErrorRate,
     FusionName,
     HeadName,
@@ -156,6 +157,8 @@ def train(
         typer.echo(f"log-loss  {found.log_loss.mean:>8.3f}   ({found.log_loss.low:.3f} – {found.log_loss.high:.3f})")
         if taken is None:
             typer.echo("too few listings to say which could be accepted without a look")
+        elif taken.share.mean == 0:
+            typer.echo(f"nothing could be accepted at an error rate of {error_rate:g}: try a higher --error-rate")
         else:
             line = f"accepted  {wording.percent(taken.share.mean):>8}   wrong: {wording.percent(taken.error.mean)} "
             typer.echo(
@@ -227,7 +230,10 @@ def sweep(
         return
     shown = modelling.leaderboard(found)
     table(shown.header, shown.rows[:show])
-    say(f"{len(found.entries):,} settings, ranked by log-loss on the inner folds of every training side")
+    say(
+        f"{len(found.entries):,} settings, ranked by log-loss on the inner folds of every training side; the best "
+        f"{len(shown.rows[:show])} are shown"
+    )
     accuracy = wording.plain(f"{wording.percent(found.accuracy.mean)} ({wording.interval(found.accuracy)})")
     typer.echo(f"choosing like this is worth, on {folds} outer folds that took no part in it: accuracy {accuracy}")
     typer.echo(f"from start to figures {time.perf_counter() - _STARTED:.1f} s")
@@ -242,9 +248,7 @@ def predict(
     request: "Request",
     out: Annotated[Path | None, typer.Option(help="File ending in .csv, .parquet or .jsonl; else stdout.")] = None,
     error_rate: ErrorRate = 0.02,
-    coverage: Annotated[
-        float, typer.Option(min=0.5, max=0.9999, help="How often suggested categories are to hold the right one.")
-    ] = 0.95,
+    coverage: Coverage = 0.95,
 ) -> None:
     """Give every listing a category and its probability: accept it, suggest a few, or send the listing to a person."""
     from headstart import modelling
@@ -253,9 +257,9 @@ def predict(
 
     if out is not None:
         check_out(out)
-    rows = modelling.predict(Classifier.load(model), request, out, error_rate, coverage)
+    modelling.predict(Classifier.load(model), request, out, error_rate, coverage)
     if out is not None:
-        say(f"{rows:,} listings classified: {out}")
+        say(f"predictions are in {out}")
 
 
 def _judge(

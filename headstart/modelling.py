@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from headstart.reports.result import Acceptance, Duel, Interval
 
 
+CONTROLLED = 20_000
+"""The control takes seconds to learn from so many listings, and minutes from many more."""
+
+
 @dataclass(frozen=True, eq=False)
 class Labelled:
     """The listings of a catalogue that have a category."""
@@ -76,7 +80,8 @@ class Training:
     accepted: Acceptance | None
     """Of the listings held out, what would be accepted; None where too few were there to say."""
     control: Duel | None
-    """Beside the TF-IDF control on the same listings; None without texts."""
+    """Beside the TF-IDF control on the same listings; None without an encoder of texts, or with more than `CONTROLLED`
+    to learn from."""
     fit_seconds: float
     predict_seconds: float
     rare: dict[str, int] = field(default_factory=dict)
@@ -173,7 +178,10 @@ def train(
         figures(right, probabilities, classifier.classes_.tolist(), [fold], bootstrap),
         log_loss(right, probabilities, bootstrap),
         accepted,
-        _beside_the_control(listings, seen, held, hits(right, probabilities)[0]) if any(texts) else None,
+        # Without vectors of the texts copies of them are not known as such, and the control would be judged on them.
+        beside_the_control(listings, seen, held, hits(right, probabilities)[0])
+        if features.encoders("text") and len(seen) <= CONTROLLED
+        else None,
         classifier.seconds_,
         predicted,
         rare,
@@ -183,7 +191,7 @@ def train(
     return result
 
 
-def _beside_the_control(listings: Listings, seen: np.ndarray, held: np.ndarray, right: np.ndarray) -> Duel:
+def beside_the_control(listings: Listings, seen: np.ndarray, held: np.ndarray, right: np.ndarray) -> Duel:
     """The control, trained on the same listings; `right` is whether the classifier was, of each one held out."""
     from headstart.heads.control import control_fold
     from headstart.reports.compare import mcnemar
@@ -358,12 +366,8 @@ def leaderboard(found: Leaderboard) -> tables.Table:
     return Table(header, tuple(rows))
 
 
-def predict(classifier: Classifier, request: Request, out: Path | None, error_rate: float, coverage: float) -> int:
-    """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written.
-
-    Returns:
-        How many listings were classified.
-    """
+def predict(classifier: Classifier, request: Request, out: Path | None, error_rate: float, coverage: float) -> None:
+    """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written."""
     from headstart.predictions import write_predictions
 
     encoders = [encoder(name) for name in classifier.config_.encoders]
@@ -376,7 +380,6 @@ def predict(classifier: Classifier, request: Request, out: Path | None, error_ra
     read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders)
     texts = read.texts() if classifier.config_.words else None
     write_predictions(classifier, read.features, out, error_rate, coverage, texts)
-    return len(read.features)
 
 
 def _without_absent(source: Source, request: Request) -> Source:

@@ -55,8 +55,17 @@ class FusionName(StrEnum):
     gated = "gated"
 
 
+def _share(value: float) -> float:
+    if not 0 < value < 1:
+        raise typer.BadParameter(f"{value:g} is no share: give a number between 0 and 1, such as 0.02 for 2 %")
+    return value
+
+
 ErrorRate = Annotated[
-    float, typer.Option(min=0.0001, max=0.5, help="Wrong categories allowed among those accepted without a look.")
+    float, typer.Option(callback=_share, help="Wrong categories allowed among those accepted without a look.")
+]
+Coverage = Annotated[
+    float, typer.Option(callback=_share, help="How often suggested categories are to hold the right one.")
 ]
 
 

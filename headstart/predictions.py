@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -16,6 +17,7 @@ import pyarrow as pa
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
 from headstart.files import write_atomically
+from headstart.heads.calibration import ACCEPT, ALL, PERSON, RARE, SUGGEST
 from headstart.progress import progress, say
 from headstart.reports import wording
 
@@ -110,12 +112,8 @@ def write_predictions(
     if classifier.calibration_ is None:
         say("the classifier learnt from too few listings to know its errors: no decision is given")
     else:
-        promised = classifier.rules(error_rate, coverage).conformal.promised
-        if together := [str(name) for name in classifier.classes_[promised != "own"]]:
-            say(
-                f"sets hold the right category {wording.plain(wording.asked(coverage))} of the time in each category "
-                f"by itself; only on average where too few listings were seen: {wording.listed(together, 5)}"
-            )
+        _say_what_holds(classifier, error_rate, coverage)
+    decided: Counter[str] = Counter()
 
     def write(file: BinaryIO) -> None:
         batches = predictions(classifier, features, error_rate, coverage, texts)
@@ -125,15 +123,32 @@ def write_predictions(
             for batch in chain([first], batches):
                 add(batch)
                 advance(len(batch))
+                if "decision" in batch.schema.names:
+                    decided.update(batch.column("decision").to_pylist())
 
     if out is None:
         sys.stdout.flush()
         write(sys.stdout.buffer)
-        return
-    try:
-        write_atomically(out, write)
-    except OSError as error:
-        raise HeadstartError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+    else:
+        try:
+            write_atomically(out, write)
+        except OSError as error:
+            raise HeadstartError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+    told = ", ".join(f"{action} {decided[action]:,}" for action in (ACCEPT, SUGGEST, PERSON) if decided)
+    say(f"{len(features):,} listings classified{told and ': '}{told}")
+
+
+def _say_what_holds(classifier: Classifier, error_rate: float, coverage: float) -> None:
+    rules = classifier.rules(error_rate, coverage)
+    rate, share = (wording.plain(wording.asked(each)) for each in (error_rate, coverage))
+    if rules.accept_from is None and classifier.calibration_ is not None:
+        least = wording.plain(wording.percent(classifier.calibration_.lowest_rate))
+        say(f"nothing can be accepted at an error rate of {rate}: of the listings held back, it takes {least} or more")
+    for promise, told in ((RARE, "on average over these alone"), (ALL, "over all listings, not in these")):
+        if few := [str(name) for name in classifier.classes_[rules.conformal.promised == promise]]:
+            say(
+                f"too few listings seen of {wording.listed(few, 5)}: sets hold the right one {share} of the time {told}"
+            )
 
 
 def check_out(out: Path) -> None:

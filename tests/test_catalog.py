@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from catalogs import TEXT, Write, everything, refusal
 from headstart.catalog import Columns, Counts, category, read_catalog
+from headstart.errors import CatalogError
 
 FLIPKART = Path(__file__).parents[2] / "shared" / "flipkart"
 
@@ -280,3 +281,13 @@ def test_the_flipkart_sample() -> None:
     assert "Home Decor & Festive Needs" in classes
     assert all(Path(photo).stem == listing for photo, listing in zip(read.photos, read.ids, strict=True) if photo)
     assert len(set(read.ids)) == 840
+
+
+@pytest.mark.parametrize("now", ["id,text\na,one\nc,two\n", "id,text\na,one\n", "id,text\na,one\nb,two\nc,three\n"])
+def test_texts_read_once_more_are_those_of_the_same_listings(tmp_path: Path, now: str) -> None:
+    path = tmp_path / "listings.csv"
+    path.write_text("id,text\na,one\nb,two\n")
+    assert list(read_catalog(path, Columns(text=("text",))).texts(["a", "b"])) == ["one", "two"]
+    path.write_text(now)
+    with pytest.raises(CatalogError, match="changed while it was read"):
+        list(read_catalog(path, Columns(text=("text",))).texts(["a", "b"]))

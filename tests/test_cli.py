@@ -133,6 +133,7 @@ def test_benchmark_writes_the_report_and_prints_the_leaderboard(extracted: Path)
         "concat",
         "gated",
         "late",
+        "written",
         "control",
     }
     assert result["catalog"]["rows"] == 45

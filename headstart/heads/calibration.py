@@ -24,6 +24,9 @@ import numpy as np
 
 from headstart.errors import HeadstartError, ModelError
 
+PROMISES = OWN, RARE, ALL = "own", "rare", "all"
+"""By what a category's coverage is promised: its own listings; those of all rare categories together; all listings, of
+which it may be just the part that is missed, so that nothing is promised of it."""
 ACCEPT, SUGGEST, PERSON = "accept", "suggest", "person"
 
 _FEWEST = 4
@@ -40,8 +43,7 @@ class Conformal:
     thresholds: np.ndarray
     """One for each category ``(K,)``."""
     promised: np.ndarray
-    """By what its coverage is promised ``(K,)`` str: ``"own"`` listings; ``"rare"``, together with other rare
-    categories; ``"all"``, over all listings, of which it may be the part that is missed."""
+    """One of `PROMISES` for each category ``(K,)``."""
 
     def sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Which categories the set of each listing holds: none, one or several. ``(n, K)`` bool.
@@ -145,6 +147,15 @@ class Calibration:
         enough = np.flatnonzero(last & (errors + 1 <= error_rate * (accepted + 1) + _ROUNDING))
         return float(top[enough[-1]]) if len(enough) else None
 
+    @property
+    def lowest_rate(self) -> float:
+        """The lowest error rate at which `accept_from` accepts something."""
+        order = np.argsort(-self.top, kind="stable")
+        top = self.top[order]
+        last = np.append(top[1:] != top[:-1], True)[: len(top)]
+        rates = (np.cumsum(~self.right[order]) + 1) / (np.arange(len(top)) + 2)
+        return float(rates[last].min(initial=1))
+
     def conformal(self, coverage: float) -> Conformal:
         """From which probability on a category is in a set, so that sets hold the right one as often as asked.
 
@@ -168,7 +179,7 @@ class Calibration:
         thresholds = np.full(self.classes, _threshold(rare if together else self.true, missed))
         for code in np.flatnonzero(own):
             thresholds[code] = _threshold(self.true[self.codes == code], missed)
-        return Conformal(thresholds, np.where(own, "own", "rare" if together else "all"))
+        return Conformal(thresholds, np.where(own, OWN, RARE if together else ALL))
 
     def rules(self, error_rate: float = 0.02, coverage: float = 0.95, largest: int = 3) -> Rules:
         """What decides about further listings.

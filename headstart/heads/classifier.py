@@ -206,13 +206,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
         there, _ = evidence(self._read(X), members_of(self.config_), texts)
         return rules.decide(self.predict_proba(X, texts), np.any(there, axis=0))
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the classifier into a folder; see `headstart.heads.saved`.
 
         Raises:
             ModelError: the folder cannot be written, or the categories are of a type that JSON does not know.
         """
         check_is_fitted(self)
+        folder = Path(folder)
         if self.classes_.dtype.kind not in "OUiufb" or not isinstance(self.classes_.tolist()[0], (str, int, float)):
             raise ModelError(f"categories of type {self.classes_.dtype} cannot be saved: make them strings or numbers")
         card = {
@@ -240,12 +241,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
         write_folder(folder, card, parts)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """Read a classifier that `save` wrote. No pickle, no code: networks, arrays and JSON.
 
         Raises:
             ModelError: a file is missing or has changed, or the folder is of another format.
         """
+        folder = Path(folder)
         card, parts = read_folder(folder)
         try:
             given = card["parameters"]["encoders"]

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from headstart.errors import HeadstartError, ModelError
 
 _LOWEST = -30.0  # log-probability of what a member rules out: no member alone can make a category impossible
-_MOST, _NUMBERS = 50_000, 2**24  # listings, and log-probabilities, that tell a handful of weights well enough
+_MOST, _NUMBERS = 50_000, 2**25  # listings, and log-probabilities, that tell a handful of weights well enough
 _ENOUGH = 1e-10  # nats by which another step would lower the mean cross-entropy
 
 Pattern = frozenset[str]
@@ -93,6 +93,7 @@ def fit_fusion(
     has: Mapping[str, np.ndarray],
     codes: np.ndarray,
     members: Sequence[Pattern],
+    among: np.ndarray | None = None,
     begin: Fusion | None = None,
 ) -> Fusion:
     """Weights that minimise the mean cross-entropy of the listings that have all of a pattern, for each pattern.
@@ -109,6 +110,7 @@ def fit_fusion(
         has: modality → whether the listing has it, ``(n,)`` bool.
         codes: category number of each listing ``(n,)``.
         members: modalities that each member reads.
+        among: which listings to learn from, ``(n,)`` bool; all if not given.
         begin: of the same members, fitted on almost the same listings: where to begin, to be done sooner.
 
     Raises:
@@ -117,14 +119,14 @@ def fit_fusion(
     if not opinions:
         raise HeadstartError("no opinions to fuse: give those of each member under one pattern or more")
     classes = next(iter(opinions.values())).shape[2]
-    counts = np.bincount(codes, minlength=classes) + 1.0  # one more each: no category is impossible
-    prior = np.log(counts / counts.sum())
+    among = np.ones(len(codes), bool) if among is None else among
+    prior = frequencies(codes[among], classes)
     weights: dict[Pattern, np.ndarray] = {}
-    most = min(_MOST, _NUMBERS // max(1, classes))
+    most = min(_MOST, _NUMBERS // (max(1, classes) * (len(members) + 1)))
     with threadpool_limits(1):  # the products are small: threads of BLAS would only wait for each other
         for pattern, said in opinions.items():
             reads = np.flatnonzero([bool(member & pattern) for member in members])
-            rows = np.flatnonzero(_has_all(pattern, has) & there[reads].all(axis=0))
+            rows = np.flatnonzero(among & _has_all(pattern, has) & there[reads].all(axis=0))
             if len(rows) > most:
                 rows = np.random.default_rng(0).choice(rows, most, replace=False)
             terms = np.empty((len(reads) + 1, len(rows), classes))
@@ -139,6 +141,13 @@ def fit_fusion(
                 terms, codes[rows], None if begin is None else begin.weights[pattern][places]
             )
     return Fusion(tuple(members), weights, prior)
+
+
+def frequencies(codes: np.ndarray, classes: int) -> np.ndarray:
+    """Log frequency of each category ``(K,)``, one listing added to each: none is impossible."""
+    counts = np.bincount(codes, minlength=classes) + 1.0
+    found: np.ndarray = np.log(counts / counts.sum())
+    return found
 
 
 def _fit(terms: np.ndarray, codes: np.ndarray, begin: np.ndarray | None) -> np.ndarray:

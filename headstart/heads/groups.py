@@ -27,8 +27,6 @@ SLICE = 2**25
 """Numbers that are held while some listings are read and classified."""
 JUDGED = 65_536
 """So many inner rows are enough to judge a head."""
-UNEVEN = 1.5
-"""Sides are filled up to the longest of their group: none is so much longer than the shortest."""
 LOOK = 3
 """Steps between two looks at the inner rows."""
 LONGEST_LOOK = 64
@@ -349,22 +347,11 @@ def grouped(tasks: Sequence[HeadTask], rows: Rows, codes: np.ndarray, classes: i
         rows.prepare(spaces)
     groups: list[Group] = []
     for sides in shapes.values():
-        for numbers in alike(list(sides.values()), tasks):
+        for count in sorted({len(numbers) for numbers in sides.values()}):
+            numbers = [each for each in sides.values() if len(each) == count]
             kind = CoordinateGroup if small else VectorGroup
             groups.append(kind([[tasks[n] for n in each] for each in numbers], numbers, rows, codes, classes))
     return groups
-
-
-def alike(sides: Sequence[list[int]], tasks: Sequence[HeadTask]) -> list[list[list[int]]]:
-    """Sides, given by their heads' numbers, that make one array: as many heads each, and about as many listings."""
-    found: list[list[list[int]]] = []
-    for numbers in sorted(sides, key=lambda each: (len(each), len(tasks[each[0]].seen))):
-        first = found[-1][0] if found else []
-        if len(first) == len(numbers) and len(tasks[numbers[0]].seen) <= UNEVEN * len(tasks[first[0]].seen):
-            found[-1].append(numbers)
-        else:
-            found.append([numbers])
-    return found
 
 
 def batches(groups: Sequence[Group], seed: int = 0) -> tuple[Any, int]:

@@ -19,7 +19,7 @@ from headstart.heads.bank import HeadBank, HeadTask
 from headstart.heads.calibration import Calibration
 from headstart.heads.config import HeadConfig
 from headstart.heads.control import control_fold
-from headstart.heads.fusion import Fusion, Pattern, fit_fusion
+from headstart.heads.fusion import Pattern, fit_fusion, frequencies
 from headstart.heads.members import Member, evidence, reads
 from headstart.heads.splits import Fold, repeated_folds
 from headstart.progress import progress
@@ -167,7 +167,7 @@ class Fused:
         there: whether each could read something of each listing, ``(M, n)`` bool.
         has: modality → whether each listing has it, ``(n,)`` bool.
         rows: those of the inner folds.
-        log_probabilities: of those, float32 ``(rows, K)``: by heads, and with weights, that had not seen the listing.
+        log_probabilities: of those, float32 ``(rows, K)``: by heads, weights and frequencies that had not seen it.
         fusion: the weights; where nothing could be held back, all members weigh the same.
     """
 
@@ -191,22 +191,15 @@ class Fused:
         among = {
             pattern: each[..., tested] if len(tested) < listings.classes else each for pattern, each in said.items()
         }
-        self.fusion = Fusion(
-            tuple(self.kinds), fit_fusion(among, there, has, codes, self.kinds).weights, self._prior(panel, side)
-        )
+        self.fusion = replace(fit_fusion(among, there, has, codes, self.kinds), prior=self._prior(panel, side))
         self.log_probabilities = np.empty((len(self.rows), listings.classes), np.float32)
         for fold in inner:
-            mask = np.isin(self.rows, fold.test)
-            held, others = np.flatnonzero(mask), np.flatnonzero(~mask)
-            apart = fit_fusion(
-                {pattern: each[:, others] for pattern, each in among.items()},
-                there[:, others],
-                {kind: each[others] for kind, each in has.items()},
-                codes[others],
-                self.kinds,
-                self.fusion,
+            held = np.isin(self.rows, fold.test)
+            apart = replace(
+                fit_fusion(among, there, has, codes, self.kinds, ~held, self.fusion),
+                prior=frequencies(listings.codes[self.rows[~held]], listings.classes),
             )
-            self.log_probabilities[held] = replace(self.fusion, weights=apart.weights).log_probabilities(
+            self.log_probabilities[held] = apart.log_probabilities(
                 said[frozenset(self.has)][:, held], there[:, held], {kind: each[held] for kind, each in has.items()}
             )
 
@@ -242,10 +235,8 @@ class Fused:
 
     @staticmethod
     def _prior(panel: Panel, side: int) -> np.ndarray:
-        """Log frequency of each category on a training side, one listing added to each: none is impossible."""
-        counts = np.bincount(panel.listings.codes[panel.sides[side].fold.side], minlength=panel.listings.classes) + 1.0
-        found: np.ndarray = np.log(counts / counts.sum())
-        return found
+        """Log frequency of each category on a training side."""
+        return frequencies(panel.listings.codes[panel.sides[side].fold.side], panel.listings.classes)
 
     def _patterns(self) -> list[Pattern]:
         kinds = sorted(self.has)

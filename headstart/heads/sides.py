@@ -57,6 +57,8 @@ class Rows:
         for name, dim in self.dims.items():
             if 4 * dim * len(self) <= HELD:
                 self._held[name] = self.block(name, np.arange(len(self)))
+                if not np.isfinite(self._held[name]).all():
+                    raise ModelError(f"vectors of {name} hold numbers that are not finite: leave those listings out")
 
     def __len__(self) -> int:
         return len(self.features)
@@ -113,8 +115,6 @@ class Standard:
         if not len(block):
             return cls(np.zeros(block.shape[1], np.float32), 1.0)
         centre = block.mean(axis=0)
-        if not np.isfinite(centre).all():
-            raise ModelError(f"the vectors of {name} hold numbers that are not finite: leave those listings out")
         length = float(np.einsum("nd,nd->n", block, block).mean())
         block -= centre
         spread = float(np.einsum("nd,nd->n", block, block).mean())

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from headstart.heads.calibration import ACCEPT, SUGGEST
+from headstart.heads.calibration import ACCEPT, ALL, RARE, SUGGEST
 from headstart.reports.judging import Judgement
 from headstart.reports.metrics import GroupBootstrap, hits, ratio
 from headstart.reports.result import Acceptance, Confidence, Interval, ReliabilityBin, SetFigures
@@ -34,7 +34,8 @@ def confidence(labels: np.ndarray, names: Sequence[str], judgement: Judgement, b
         suggested=set_figures(labels, sets, bootstrap, suggested),
         suggested_share=float(suggested.mean()),
         sets=set_figures(labels, sets, bootstrap),
-        together=tuple(name for name, alone in zip(names, judgement.alone.tolist(), strict=True) if not alone),
+        together=tuple(np.array(names, object)[judgement.promised == RARE]),
+        unpromised=tuple(np.array(names, object)[judgement.promised == ALL]),
     )
 
 
@@ -110,7 +111,7 @@ def reliability(
 
 
 def acceptance(correct: np.ndarray, accepted: np.ndarray, bootstrap: GroupBootstrap) -> Acceptance:
-    """Share accepted and error among the accepted, such as those that `Calibration.decide` accepts.
+    """Share accepted and error among the accepted, such as those that `Rules.decide` accepts.
 
     Args:
         correct: `metrics.hits`, ``(repeats, n)`` bool.

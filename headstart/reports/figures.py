@@ -167,20 +167,18 @@ def surest(approach: Approach, error_rate: float) -> Figure:
 
 def learning(result: BenchmarkResult) -> Figure:
     """Accuracy after a few listings of each category and after more, the chosen approach in front."""
+    sizes = sorted({point.listings for point in result.learning if not point.whole})
+    every = 2 * max(sizes, default=1)  # all listings stand one step beyond the most that are drawn
     curves: dict[str, list[tuple[int, Interval]]] = {}
     for point in result.learning:
-        curves.setdefault(point.approach, []).append((point.listings, point.accuracy))
+        curves.setdefault(point.approach, []).append((every if point.whole else point.listings, point.accuracy))
     names = sorted(curves, key=lambda name: name != result.chosen)
     lines = (len(names) + 1) // 2
-    figure, axes = plane(
-        top=32 + 18.0 * lines, height=240, words=("Listings of each category, at most; all: their mean", "Accuracy")
-    )
-    sizes = sorted({point.listings for point in result.learning})
+    figure, axes = plane(top=32 + 18.0 * lines, height=240, words=("Listings of each category, at most", "Accuracy"))
     low, high = min(p.accuracy.low for p in result.learning), max(p.accuracy.high for p in result.learning)
     axes.set_xscale("log", base=2)
-    axes.set_xlim(sizes[0] / 1.2, sizes[-1] * 1.2)
-    whole = {point.listings for point in result.learning if point.whole}
-    axes.set_xticks(sizes, ["all" if size in whole else count(size) for size in sizes])
+    axes.set_xlim(min([*sizes, every]) / 1.2, every * 1.2)
+    axes.set_xticks([*sizes, every], [*map(count, sizes), "all"])
     axes.minorticks_off()
     margin = 0.02 * (high - low) + 0.002
     axes.set_ylim(low - margin, high + margin)

@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
-from headstart.heads.calibration import PERSON
+from headstart.heads.calibration import PERSON, PROMISES
 from headstart.heads.config import HeadConfig, head_encoders
 from headstart.heads.members import IMAGE, TEXT, Member, members_of
 from headstart.heads.nested import Fused, Listings, Panel, cut
@@ -49,9 +49,9 @@ class Judgement:
     """``accept``, ``suggest`` or ``person``, by thresholds of each fold's training side, ``(R, n)`` str."""
     sets: np.ndarray
     """``(R, n, K)`` bool."""
-    alone: np.ndarray
-    """Whether every training side had enough of the category for its sets to promise what they cover in it by itself,
-    ``(K,)`` bool."""
+    promised: np.ndarray
+    """By what the coverage of each category is promised, as in `Conformal`; the least that a training side could,
+    ``(K,)`` str."""
     inner_losses: np.ndarray
     """Mean cross-entropy on the inner folds of each training side, in nats ``(F,)``."""
     weights: dict[str, float]
@@ -144,7 +144,7 @@ class Jury:
         probabilities, ungrouped = np.full(shape, np.nan), np.full((1, *shape[1:]), np.nan)
         without = {kind: np.full(shape, np.nan) for kind in (TEXT, IMAGE)}
         action, sets = np.full(shape[:2], PERSON, "<U7"), np.zeros(shape, bool)
-        alone = np.ones(shape[2], bool)
+        least = np.zeros(shape[2], int)
         every = self.fused[name]
         judged, others = every[: len(self.grouped)], every[len(self.grouped) :]
         for fold, fused in zip(self.grouped, judged, strict=True):
@@ -156,12 +156,14 @@ class Jury:
                 rules = calibration.rules(error_rate, coverage)
                 decided = rules.decide(probabilities[at], np.any(fused.there[:, fold.test], axis=0))
                 action[at], sets[at] = decided.action, decided.sets
-                alone &= rules.conformal.promised == "own"
+                least = np.maximum(least, [PROMISES.index(each) for each in rules.conformal.promised])
+            else:
+                least[:] = len(PROMISES) - 1
         for fused in others:
             ungrouped[0, self.panel.sides[fused.side].fold.test] = np.exp(fused.test())
         losses = np.array([fused.losses().mean() for fused in judged])
         weights = _mean_weights(judged)
-        return Judgement(probabilities, ungrouped, without, action, sets, alone, losses, weights)
+        return Judgement(probabilities, ungrouped, without, action, sets, np.array(PROMISES)[least], losses, weights)
 
 
 def _mean_weights(fused: Sequence[Fused]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from headstart.heads.nested import INNER_SHARE, Listings, Panel, Side
 from headstart.heads.splits import Fold, holdout
 from headstart.reports.judging import Jury
-from headstart.reports.metrics import GroupBootstrap, accuracy, hits
+from headstart.reports.metrics import GroupBootstrap, accuracy
 from headstart.reports.result import LearningPoint
 
 SIZES = (5, 10, 20, 40, 80, 160, 320)
@@ -40,21 +40,22 @@ def learning_curve(jury: Jury, names: Sequence[str], bootstrap: GroupBootstrap, 
     places = [(size, draw, number, fold) for size in sizes for draw in range(DRAWS) for number, fold in first]
     sides = [Side(_drawn(listings, fold, size, (seed, number, draw))) for size, draw, number, fold in places]
     members = [member for name in names for member in jury.members[name]]
-    panel = Panel(listings, sides, members, seed) if sides else None
+    if not sides:
+        return ()
+    panel = Panel(listings, sides, members, seed)
+    most = round(float(np.mean([len(fold.side) for _, fold in first])) / listings.classes)
     found = []
     for name in names:
-        said = np.zeros((len(sizes), DRAWS, len(listings.codes), listings.classes))
+        right = np.zeros((len(sizes), DRAWS, len(listings.codes)), bool)
+        whole = np.zeros((1, len(listings.codes)), bool)
         for side, (size, draw, number, fold) in enumerate(places):
-            fused = jury.fused[name][number]
-            said[sizes.index(size), draw, fold.test] = np.exp(fused.test(side=side, panel=panel))
-        whole = np.zeros((1, *said.shape[2:]))
+            said = jury.fused[name][number].test(side=side, panel=panel)
+            right[sizes.index(size), draw, fold.test] = said.argmax(axis=1) == listings.codes[fold.test]
         for number, fold in first:
-            whole[0, fold.test] = np.exp(jury.fused[name][number].test())
-        most = round(float(np.mean([len(fold.side) for _, fold in first])) / listings.classes)
-        for size, each in [*zip(sizes, said, strict=True), (most, whole)]:
-            right = hits(listings.codes, each)
-            draws = tuple(right.mean(axis=1).tolist())
-            found.append(LearningPoint(name, size, each is whole, accuracy(right, bootstrap), draws))
+            whole[0, fold.test] = jury.fused[name][number].test().argmax(axis=1) == listings.codes[fold.test]
+        for size, each in [*zip(sizes, right, strict=True), (most, whole)]:
+            draws = tuple(each.mean(axis=1).tolist())
+            found.append(LearningPoint(name, size, each is whole, accuracy(each, bootstrap), draws))
     return tuple(found)
 
 

@@ -97,8 +97,10 @@ class Confidence:
     sets: SetFigures
     """The sets of all listings, for `Protocol.coverage`."""
     together: tuple[str, ...]
-    """Categories of which a training side had too few for a threshold of their own: what their sets cover is promised
-    on average over them alone."""
+    """Categories of which a training side had too few for a threshold of their own: what sets cover is promised on
+    average over these."""
+    unpromised: tuple[str, ...]
+    """Those of which there were too few even together: nothing is promised of them."""
 
 
 @dataclass(frozen=True)

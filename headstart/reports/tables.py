@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headstart.reports import wording
-from headstart.reports.result import Approach, BenchmarkResult, ClassFigures, Interval, LearningPoint
+from headstart.reports.result import Approach, BenchmarkResult, ClassFigures, Interval
 from headstart.reports.wording import asked, count, counted, estimate, interval, nats, percent, points, seconds
 
 MOST_CLASSES = 24
@@ -187,7 +187,7 @@ def weights(result: BenchmarkResult) -> Table | None:
 def learning(result: BenchmarkResult) -> Table:
     """Accuracy of each approach that learnt from so many listings of each category, at most, and from all."""
     sizes = sorted({(point.whole, point.listings) for point in result.learning})
-    found = {(point.approach, point.whole, point.listings): _learnt(point) for point in result.learning}
+    found = {(point.approach, point.whole, point.listings): estimate(point.accuracy) for point in result.learning}
     learnt = {point.approach for point in result.learning}
     return Table(
         ("Approach", *("all listings" if whole else counted(size, "listing", "listings") for whole, size in sizes)),
@@ -197,13 +197,6 @@ def learning(result: BenchmarkResult) -> Table:
             if a.name in learnt
         ),
     )
-
-
-def _learnt(point: LearningPoint) -> str:
-    """``89.6 % (87.1 – 91.8 %), draws 88.9 – 90.1 %``."""
-    low, high = min(point.draws), max(point.draws)
-    drawn = "" if point.whole else f"; draws {interval(Interval(point.accuracy.mean, low, high))}"
-    return f"{estimate(point.accuracy)}{drawn}"
 
 
 def weakest(result: BenchmarkResult) -> list[ClassFigures]:

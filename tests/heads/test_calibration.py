@@ -181,6 +181,13 @@ def test_a_set_that_holds_another_category_holds_the_most_probable_one_too() -> 
     assert conformal.sets(np.array([[0.6, 0.4], [0.95, 0.05]])).tolist() == [[True, True], [True, False]]
 
 
+def test_the_lowest_rate_is_where_something_is_accepted() -> None:
+    kept = seen([0.9, 0.8, 0.7, 0.7, 0.6], [True, True, True, False, False])
+    assert kept.lowest_rate == pytest.approx(1 / 3)  # the surest two, and the error added
+    assert kept.accept_from(kept.lowest_rate) == pytest.approx(0.8)
+    assert kept.accept_from(kept.lowest_rate - 1e-6) is None
+
+
 def test_an_empty_set_goes_to_a_person() -> None:
     # All that was seen was certain, so nothing less certain is in a set.
     kept = seen([0.999] * 100, [True] * 100)

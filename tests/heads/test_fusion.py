@@ -333,6 +333,6 @@ def test_no_other_weights_lose_less(seed: int, members: int, rows: int) -> None:
 def test_wherever_it_begins_it_ends_the_same() -> None:
     fusion, codes, opinions, there, has = fit_two()
     far = Fusion(fusion.members, {pattern: np.full(3, 4.0) for pattern in fusion.weights}, fusion.prior)
-    again = fit_fusion(dict.fromkeys((TEXT, IMAGE, BOTH), opinions), there, has, codes, [TEXT, IMAGE], far)
+    again = fit_fusion(dict.fromkeys((TEXT, IMAGE, BOTH), opinions), there, has, codes, [TEXT, IMAGE], begin=far)
     for pattern, weights in fusion.weights.items():
         assert again.weights[pattern] == pytest.approx(weights, abs=1e-4)

@@ -79,6 +79,7 @@ def confidence(accuracy: float, classes: int, rows: int) -> Confidence:
         suggested_share=min(0.6, 2.5 * (1 - accuracy)),
         sets=SetFigures(Interval(0.953, 0.937, 0.966), Interval(1.14, 1.1, 1.18)),
         together=(),
+        unpromised=(),
     )
 
 
