@@ -216,14 +216,14 @@ def _missing(codes: np.ndarray, judgement: Judgement, bootstrap: GroupBootstrap,
 
 def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.ndarray, settings: Settings) -> _Judged:
     rows = np.flatnonzero(mask)
-    groups = np.unique(groups[rows], return_inverse=True)[1]
+    own = np.unique(groups[rows], return_inverse=True)[1]
     chosen = features.take(rows)
     classes = sorted({label for label in chosen.labels if label is not None})
     if len(classes) < 2:
         raise HeadstartError(
             f"two categories with {settings.folds} distinct listings each are needed, there are {len(classes)}: near-"
             "duplicates count as one (the largest group has "
-            f"{np.bincount(groups).max(initial=0)}): check --label and --label-level, give fewer --folds or a higher "
+            f"{np.bincount(groups).max()}): check --label and --label-level, give fewer --folds or a higher "
             "--duplicate-cosine"
         )
     number = {label: code for code, label in enumerate(classes)}
@@ -231,9 +231,9 @@ def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.n
     texts = list(catalog.texts(features.ids))
     names = np.array(list(chosen.labels))
     return _Judged(
-        Listings(chosen, codes, len(classes), groups, [texts[row] for row in rows]),
+        Listings(chosen, codes, len(classes), own, [texts[row] for row in rows]),
         classes,
-        grouped=repeated_folds(names, groups, settings.folds, settings.repeats, settings.seed),
+        grouped=repeated_folds(names, own, settings.folds, settings.repeats, settings.seed),
         ungrouped=repeated_folds(names, np.arange(len(rows)), settings.folds, 1, settings.seed),
     )
 
