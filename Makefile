@@ -3,8 +3,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# First, or one worker is left alone with them at the end.
-LONGEST := tests/test_cli.py tests/reports/test_flipkart.py tests/test_readme.py tests/extract/test_hub.py
 
 .PHONY: demo test clean
 
@@ -15,7 +13,7 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff check headstart tests benchmarks
 	$(BIN)/ruff format --check headstart tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(LONGEST) tests
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

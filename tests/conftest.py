@@ -8,6 +8,14 @@ import pytest
 from catalogs import Write
 
 
+LONGEST = ("test_cli.py", "test_flipkart.py", "test_readme.py", "test_hub.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, or one worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Notes and weights go to a folder of the tests' own, here and in the commands they run."""
