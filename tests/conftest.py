@@ -7,7 +7,6 @@ import pytest
 
 from catalogs import Write
 
-
 LONGEST = ("test_cli.py", "test_flipkart.py", "test_readme.py", "test_hub.py")
 
 

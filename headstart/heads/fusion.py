@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from headstart.errors import HeadstartError, ModelError
 
@@ -123,7 +124,7 @@ def fit_fusion(
     prior = frequencies(codes[among], classes)
     weights: dict[Pattern, np.ndarray] = {}
     most = min(_MOST, _NUMBERS // (max(1, classes) * (len(members) + 1)))
-    with threadpool_limits(1):  # the products are small: threads of BLAS would only wait for each other
+    with _blas().limit(limits=1):  # the products are small: threads of BLAS would only wait for each other
         for pattern, said in opinions.items():
             reads = np.flatnonzero([bool(member & pattern) for member in members])
             rows = np.flatnonzero(among & _has_all(pattern, has) & there[reads].all(axis=0))
@@ -141,6 +142,12 @@ def fit_fusion(
                 terms, codes[rows], None if begin is None else begin.weights[pattern][places]
             )
     return Fusion(tuple(members), weights, prior)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """NumPy's BLAS. To look for it takes milliseconds, as long as several fits."""
+    return ThreadpoolController()
 
 
 def frequencies(codes: np.ndarray, classes: int) -> np.ndarray:
