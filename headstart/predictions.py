@@ -17,7 +17,7 @@ import pyarrow as pa
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
 from headstart.files import write_atomically
-from headstart.heads.calibration import ACCEPT, ALL, PERSON, RARE, SUGGEST
+from headstart.heads.calibration import ACCEPT, ALL, PERSON, RARE, SUGGEST, Rules
 from headstart.progress import progress, say
 from headstart.reports import wording
 
@@ -36,8 +36,7 @@ BATCH = 16_384
 def predictions(
     classifier: Classifier,
     features: Features,
-    error_rate: float = 0.02,
-    coverage: float = 0.95,
+    rules: Rules | None = None,
     texts: Iterable[str | None] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """One row a listing, `BATCH` of them at a time; at least one batch.
@@ -46,7 +45,7 @@ def predictions(
 
     * ``id``; ``category`` and ``probability`` of the most probable one;
     * ``decision``: ``accept``, ``suggest`` or ``person``; and ``suggested``: for ``suggest`` the categories to choose
-      from, the most probable first, joined by ``" | "``. Not there where the classifier is not calibrated;
+      from, the most probable first, joined by ``" | "``. Not there without rules;
     * ``category`` and ``probability`` of the ``second_`` and ``third_`` best, where there are so many;
     * ``read``, what could be seen of the listing: ``text``, ``image``, ``text+image`` or ``nothing``, where the
       category is a guess without any evidence.
@@ -54,8 +53,7 @@ def predictions(
     Args:
         classifier: fitted or loaded.
         features: n listings.
-        error_rate: share of wrong categories among those accepted.
-        coverage: how often the suggested categories hold the right one.
+        rules: what decides, from `Classifier.rules`.
         texts: of each listing, where words are a member of the classifier; asked for in order.
 
     Raises:
@@ -64,7 +62,6 @@ def predictions(
     from headstart.heads.members import evidence, members_of
 
     names = np.array([str(label) for label in classifier.classes_.tolist()], dtype=object)
-    rules = classifier.rules(error_rate, coverage) if classifier.calibration_ is not None else None
     given = iter(texts) if texts is not None else None
     for start in range(0, max(1, len(features)), BATCH):
         rows = np.arange(start, min(start + BATCH, len(features)))
@@ -109,14 +106,16 @@ def write_predictions(
     """
     if out is not None:
         check_out(out)
+    rules = None
     if classifier.calibration_ is None:
         say("the classifier learnt from too few listings to know its errors: no decision is given")
     else:
-        _say_what_holds(classifier, error_rate, coverage)
+        rules = classifier.rules(error_rate, coverage)
+        _say_what_holds(classifier, rules, error_rate, coverage)
     decided: Counter[str] = Counter()
 
     def write(file: BinaryIO) -> None:
-        batches = predictions(classifier, features, error_rate, coverage, texts)
+        batches = predictions(classifier, features, rules, texts)
         first = next(batches)
         add_to = _writer(".csv" if out is None else out.suffix, file, first.schema)
         with add_to as add, progress("classifying", len(features)) as advance:
@@ -138,8 +137,7 @@ def write_predictions(
     say(f"{len(features):,} listings classified{told and ': '}{told}")
 
 
-def _say_what_holds(classifier: Classifier, error_rate: float, coverage: float) -> None:
-    rules = classifier.rules(error_rate, coverage)
+def _say_what_holds(classifier: Classifier, rules: Rules, error_rate: float, coverage: float) -> None:
     rate, share = (wording.plain(wording.asked(each)) for each in (error_rate, coverage))
     if rules.accept_from is None and classifier.calibration_ is not None:
         least = wording.plain(wording.percent(classifier.calibration_.lowest_rate))

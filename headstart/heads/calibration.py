@@ -139,22 +139,22 @@ class Calibration:
             HeadstartError: not a rate.
         """
         _check("error rate", error_rate, "0.02")
-        order = np.argsort(-self.top, kind="stable")
-        top = self.top[order]
-        accepted = np.arange(1, len(top) + 1)
-        errors = np.cumsum(~self.right[order])
-        last = np.append(top[1:] != top[:-1], True)[: len(top)]  # equally probable ones are accepted together
-        enough = np.flatnonzero(last & (errors + 1 <= error_rate * (accepted + 1) + _ROUNDING))
-        return float(top[enough[-1]]) if len(enough) else None
+        thresholds, rates = self._cuts()
+        enough = np.flatnonzero(rates <= error_rate + _ROUNDING)
+        return float(thresholds[enough[-1]]) if len(enough) else None
 
     @property
     def lowest_rate(self) -> float:
         """The lowest error rate at which `accept_from` accepts something."""
+        return float(self._cuts()[1].min(initial=1))
+
+    def _cuts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every probability one could accept from, falling, and ``(errors + 1) / (accepted + 1)`` there."""
         order = np.argsort(-self.top, kind="stable")
         top = self.top[order]
-        last = np.append(top[1:] != top[:-1], True)[: len(top)]
         rates = (np.cumsum(~self.right[order]) + 1) / (np.arange(len(top)) + 2)
-        return float(rates[last].min(initial=1))
+        last = np.append(top[1:] != top[:-1], True)[: len(top)]  # equally probable ones are accepted together
+        return top[last], rates[last]
 
     def conformal(self, coverage: float) -> Conformal:
         """From which probability on a category is in a set, so that sets hold the right one as often as asked.

@@ -21,9 +21,8 @@ from headstart.heads.config import HeadConfig
 from headstart.heads.control import Control
 from headstart.heads.fusion import Fusion
 from headstart.heads.members import evidence, members_of
-from headstart.heads.nested import INNER_SHARE, Listings, Panel, cut
+from headstart.heads.nested import Listings, Panel, whole_side
 from headstart.heads.saved import CARD, read_folder, write_folder
-from headstart.heads.splits import Fold, holdout
 from headstart.runtime import now, versions
 
 ARRAY = "X"
@@ -130,8 +129,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if unknown := [name for name in names if name not in features.vectors]:
             raise ModelError(f"no vectors of {unknown[0]}; there are those of: {', '.join(features.vectors)}")
         listings = Listings(features, codes, len(self.classes_), np.asarray(groups), texts)
-        whole = Fold(*holdout(codes, listings.groups, INNER_SHARE, self.seed), np.arange(0), 0)
-        members, side = members_of(self.config_), cut(listings, whole, (self.seed,))
+        members, side = members_of(self.config_), whole_side(listings, self.seed)
         panel = Panel(listings, [side], members, self.seed)
         fused = panel.fuse(members, 0)
         self._networks = [panel.network(member, 0) for member in members if member is not None]

@@ -21,7 +21,7 @@ from headstart.heads.config import HeadConfig
 from headstart.heads.control import control_fold
 from headstart.heads.fusion import Pattern, fit_fusion, frequencies
 from headstart.heads.members import Member, evidence, reads
-from headstart.heads.splits import Fold, repeated_folds
+from headstart.heads.splits import Fold, holdout, repeated_folds
 from headstart.progress import progress
 from headstart.runtime import cores
 
@@ -84,6 +84,12 @@ def cut(listings: Listings, fold: Fold, seed: Sequence[int], folds: int = INNER_
     return Side(fold, tuple(inner))
 
 
+def whole_side(listings: Listings, seed: int) -> Side:
+    """All listings as one training side, with nothing to test, and its inner folds."""
+    train, inner = holdout(listings.codes, listings.groups, INNER_SHARE, seed)
+    return cut(listings, Fold(train, inner, np.arange(0), 0), (seed,))
+
+
 class Panel:
     """Members fitted on training sides and, apart, on their inner folds: all heads in one bank."""
 
@@ -123,6 +129,7 @@ class Panel:
         self._tested = [self.tested(side, place) for member, side, place in self._places if member]
         self._words = _learn_words(listings, words)
         self._heads: dict[Pattern, list[np.ndarray]] = {}
+        self.priors = [frequencies(listings.codes[side.fold.side], listings.classes) for side in self.sides]
 
     def tested(self, side: int, place: int) -> np.ndarray:
         """Test rows of an inner fold of a side, or of the side's own fold for −1."""
@@ -191,7 +198,7 @@ class Fused:
         among = {
             pattern: each[..., tested] if len(tested) < listings.classes else each for pattern, each in said.items()
         }
-        self.fusion = replace(fit_fusion(among, there, has, codes, self.kinds), prior=self._prior(panel, side))
+        self.fusion = replace(fit_fusion(among, there, has, codes, self.kinds), prior=panel.priors[side])
         self.log_probabilities = np.empty((len(self.rows), listings.classes), np.float32)
         for fold in inner:
             held = np.isin(self.rows, fold.test)
@@ -229,14 +236,9 @@ class Fused:
         kept = {kind: mask[rows] & (kind not in lost) for kind, mask in self.has.items()}
         there = np.array([self.there[n, rows] & bool(kinds - lost) for n, kinds in enumerate(self.kinds)])
         said = self._said(panel, frozenset(self.has) - lost, [-1], side)
-        fusion = replace(self.fusion, prior=self._prior(panel, side))
+        fusion = replace(self.fusion, prior=panel.priors[side])
         found: np.ndarray = fusion.log_probabilities(said, there, kept)
         return found
-
-    @staticmethod
-    def _prior(panel: Panel, side: int) -> np.ndarray:
-        """Log frequency of each category on a training side."""
-        return frequencies(panel.listings.codes[panel.sides[side].fold.side], panel.listings.classes)
 
     def _patterns(self) -> list[Pattern]:
         kinds = sorted(self.has)

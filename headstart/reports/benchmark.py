@@ -22,7 +22,7 @@ from headstart.heads.classifier import Classifier
 from headstart.heads.config import HeadConfig
 from headstart.heads.control import SETTINGS, Control
 from headstart.heads.members import IMAGE, TEXT
-from headstart.heads.nested import INNER_FOLDS, Listings, Panel, cut
+from headstart.heads.nested import INNER_FOLDS, Listings, Panel, whole_side
 from headstart.heads.splits import Fold, judgeable, repeated_folds
 from headstart.reports import wording
 from headstart.reports.compare import compare_all
@@ -261,9 +261,7 @@ def _seconds(listings: Listings, config: HeadConfig | None, encoding: dict[str, 
 
 def _fit_control(control: Control, listings: Listings, seed: int) -> None:
     """What a Classifier of words alone would do."""
-    rows = np.arange(len(listings.codes))
-    side = cut(listings, Fold(rows, rows[:0], rows[:0], 0), (seed,))
-    Panel(listings, [side], [None], seed).fuse([None], 0)
+    Panel(listings, [whole_side(listings, seed)], [None], seed).fuse([None], 0)
     control.fit(listings.texts or [], listings.codes)
 
 
