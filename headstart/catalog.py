@@ -174,9 +174,14 @@ class Catalog:
         return self._counts
 
     def texts(self, ids: Iterable[str]) -> Iterator[str | None]:
-        """The text of each listing, read once more.
+        """The text of each listing, read once more; see `contents`."""
+        return self.contents("text", ids)
+
+    def contents(self, modality: str, ids: Iterable[str]) -> Iterator[str | None]:
+        """The text of each listing, or the path of its photo, read once more.
 
         Args:
+            modality: ``"text"`` or ``"image"``.
             ids: of the listings, as they were read before.
 
         Raises:
@@ -186,7 +191,7 @@ class Catalog:
         for batch in self.batches():
             if batch.ids != list(islice(known, len(batch.ids))):
                 break
-            yield from batch.texts
+            yield from batch.texts if modality == "text" else batch.photos
         else:
             if next(known, None) is None:
                 return

@@ -16,6 +16,8 @@ from headstart.options import (
     BackendName,
     Coverage,
     ErrorRate,
+    FineTune,
+    FineTuneMinutes,
     FusionName,
     HeadName,
     Seed,
@@ -26,6 +28,7 @@ from headstart.progress import say
 from headstart.subcommands import Json, encoders_app, store_app, table
 
 if TYPE_CHECKING:
+    from headstart.reports.benchmark import Settings
     from headstart.reports.tables import Table
     from headstart.workflow import Request, Source
 
@@ -50,13 +53,14 @@ def demo(
 ) -> None:
     """The whole story on a drawn sample of 1050 French listings; writes a report."""
     from headstart.catalog import Columns
+    from headstart.reports.benchmark import Settings
     from headstart.sample import COLUMNS, draw_sample
     from headstart.workflow import Source
 
     path = draw_sample(folder, seed=seed)
     columns = Columns(COLUMNS.id, COLUMNS.texts, COLUMNS.photo, COLUMNS.label)
     source = Source(path, columns, folder / "photos", store=folder / "store")
-    _judge(source, folder, "Les Bonnes Affaires", folds=5, repeats=2, seed=0, cosine=0.95, drawn=True, as_json=False)
+    _judge(source, folder, "Les Bonnes Affaires", Settings(), drawn=True, as_json=False)
 
 
 @app.command(epilog=f"Example: headstart extract listings.csv {EXAMPLE}")
@@ -188,12 +192,19 @@ def benchmark(
     repeats: Annotated[int, typer.Option(min=1, help="How many times, with other cuts.")] = 2,
     duplicate_cosine: Annotated[float, typer.Option(min=0.5, max=1, help="Nearer listings stay together.")] = 0.95,
     title: Annotated[str, typer.Option(help="Of the report.")] = "",
+    fine_tune: Annotated[
+        FineTune, typer.Option(help="Fine-tune the encoders, too: their upper layers, or all of them.")
+    ] = FineTune.none,
+    fine_tune_minutes: FineTuneMinutes = 20.0,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Judge text, image, both fused and a TF-IDF control on the same folds; writes a report."""
+    from headstart.reports.benchmark import Settings
+
     source = request.resolve()
-    _judge(source, out, title or source.path.name, folds, repeats, seed, duplicate_cosine, False, as_json)
+    settings = Settings(folds, repeats, seed, duplicate_cosine, fine_tune=fine_tune.value, minutes=fine_tune_minutes)
+    _judge(source, out, title or source.path.name, settings, False, as_json)
 
 
 @app.command(epilog=f"Example: headstart sweep listings.csv {EXAMPLE} --l2 2 --l2 8 --fusion late --save model")
@@ -262,31 +273,21 @@ def predict(
         say(f"predictions are in {out}")
 
 
-def _judge(
-    source: "Source",
-    out: Path,
-    title: str,
-    folds: int,
-    repeats: int,
-    seed: int,
-    cosine: float,
-    drawn: bool,
-    as_json: bool,
-) -> None:
+def _judge(source: "Source", out: Path, title: str, settings: "Settings", drawn: bool, as_json: bool) -> None:
     """Run the benchmark, write the report, print the leaderboard."""
     from headstart.reports import wording
-    from headstart.reports.benchmark import Settings
     from headstart.reports.tables import leaderboard_table
     from headstart.workflow import judge, read_once
 
     read = read_once(source)
     say("judging every approach on the same folds …")
-    settings = Settings(folds, repeats, seed, cosine)
     words = ["demo"] if drawn else ["benchmark", str(source.path), *source.words()]
     if not drawn:
         words += [word for name in source.encoders for word in ("--encoder", name)]
-        words += ["--folds", str(folds), "--repeats", str(repeats), "--seed", str(seed)]
-        words += ["--duplicate-cosine", str(cosine)]
+        words += ["--folds", str(settings.folds), "--repeats", str(settings.repeats), "--seed", str(settings.seed)]
+        words += ["--duplicate-cosine", str(settings.cosine)]
+        if settings.fine_tune != "none":
+            words += ["--fine-tune", settings.fine_tune, "--fine-tune-minutes", f"{settings.minutes:g}"]
     command = shlex.join(["headstart", *words])
     result = judge(read, settings, out, title=title, command=command, drawn=drawn)
     if as_json:
@@ -301,7 +302,8 @@ def _judge(
         f"(cosine {duplicates.cosine} or more): {duplicates.groups:,} groups, the largest of {duplicates.largest:,}"
     )
     if catalog.rare:
-        say(f"left out, as they have fewer than {folds} distinct listings: {', '.join(list(catalog.rare)[:5])}, …")
+        few = ", ".join(list(catalog.rare)[:5])
+        say(f"left out, as they have fewer than {settings.folds} distinct listings: {few}, …")
     if duplicates.rows > 0.3 * catalog.rows:
         say("so many near-duplicates may be different products in the same words: try a higher --duplicate-cosine")
     for sentence in result.verdict:

@@ -55,6 +55,19 @@ class FusionName(StrEnum):
     gated = "gated"
 
 
+class FineTune(StrEnum):
+    """How much of an encoder is fine-tuned."""
+
+    none = "none"
+    top = "top"
+    full = "full"
+
+
+FineTuneMinutes = Annotated[
+    float, typer.Option(min=0.1, help="For fine-tuning, at most; fewer folds, then fewer epochs where it is short.")
+]
+
+
 def _share(value: float) -> float:
     if not 0 < value < 1:
         raise typer.BadParameter(f"{value:g} is no share: give a number between 0 and 1, such as 0.02 for 2 %")

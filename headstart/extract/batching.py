@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
@@ -68,16 +68,6 @@ def alike(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         group.append(row)
     if group:
         yield group
-
-
-def encode_alike(
-    batch: Sequence[np.ndarray], dim: int, budget: int, filling: int, network: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Vectors, float32 of shape ``(len(batch), dim)``, of texts as token ids: those of like length go together."""
-    vectors = np.empty((len(batch), dim), np.float32)
-    for rows in alike([len(ids) for ids in batch], budget):
-        vectors[rows] = network(padded([batch[row] for row in rows], filling))
-    return vectors
 
 
 def padded(sequences: Sequence[np.ndarray], value: int) -> np.ndarray:

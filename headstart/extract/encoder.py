@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,26 @@ class Encoder(ABC):
     def encode(self, batch: Sequence[Any]) -> np.ndarray:
         """Prepared items → float32 vectors of shape ``(len(batch), dim)``, in the same order."""
 
+    @property
+    def takes(self) -> tuple[tuple[int | None, ...], str]:
+        """Shape and type of what `collate` gives, None for axes of any length."""
+        raise EncoderError(f"{self.name} has no network that could be fine-tuned: choose another encoder")
+
+    def collate(self, batch: Sequence[Any]) -> np.ndarray:
+        """Prepared items → one array, as its network takes it; shorter texts are filled up."""
+        return np.stack(batch)
+
+    def together(self, batch: Sequence[Any]) -> Iterable[list[int]]:
+        """Which of the prepared items go through its network at once: row numbers, in groups."""
+        return [list(range(len(batch)))] if len(batch) else []
+
+    def through(self, network: Callable[[np.ndarray], np.ndarray], batch: Sequence[Any], dim: int) -> np.ndarray:
+        """Prepared items → what a network makes of them, float32 of shape ``(len(batch), dim)``."""
+        vectors = np.empty((len(batch), dim), np.float32)
+        for rows in self.together(batch):
+            vectors[rows] = network(self.collate([batch[row] for row in rows]))
+        return vectors
+
     @abstractmethod
     def spec(self) -> dict[str, Any]:
         """All that decides the vectors, as JSON: weights digest, preprocessing, pooling, normalisation.
@@ -71,7 +91,10 @@ class Encoder(ABC):
 
     @abstractmethod
     def trainable(self) -> Any:
-        """A Keras model from the network's input to the vector, its variables trainable.
+        """A new network from what `collate` gives to the vectors, in TensorFlow.
+
+        A Keras model, or something that is called like one, with ``training=False``, and has ``trainable_variables``,
+        those of the lowest layer first.
 
         Raises:
             EncoderError: this encoder cannot be fine-tuned.

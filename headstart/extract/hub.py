@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -109,14 +109,7 @@ class HubEncoder(Encoder):
 
     def encode(self, batch: Sequence[Any]) -> np.ndarray:
         """Texts or pixels, as `prepare` makes them → vectors of shape (len(batch), dim)."""
-        if not len(batch):
-            return np.empty((0, self.dim), np.float32)
-        if self.modality == "image":
-            return self._vectors(np.stack(batch))
-        vectors = np.empty((len(batch), self._interface.dim), np.float32)
-        for rows in alike([len(text) for text in batch], BUDGET):
-            vectors[rows] = self._vectors(np.array([batch[row] for row in rows], object))
-        return vectors
+        return self.through(self._vectors, batch, self.dim)
 
     def _vectors(self, items: np.ndarray) -> np.ndarray:
         """A stranger's graph may fail on some item, or give one row for all: numpy would spread it over them."""
@@ -144,8 +137,27 @@ class HubEncoder(Encoder):
             **in_spec(self._precision),
         }
 
+    @property
+    def takes(self) -> tuple[tuple[int | None, ...], str]:
+        size = self._interface.size
+        return ((None,), "string") if self.modality == "text" else ((None, size, size, 3), "uint8")
+
+    def collate(self, batch: Sequence[Any]) -> np.ndarray:
+        return np.array(batch, object) if self.modality == "text" else np.stack(batch)
+
+    def together(self, batch: Sequence[Any]) -> Iterable[list[int]]:
+        return alike([len(text) for text in batch], BUDGET) if self.modality == "text" else super().together(batch)
+
     def trainable(self) -> Any:
-        raise EncoderError(f"{self.name} cannot be fine-tuned yet: choose an embedded encoder or one of keras:…")
+        """The module loaded anew, with the variables that can be trained.
+
+        Raises:
+            EncoderError: it has none.
+        """
+        try:
+            return saved_model.Trainable(saved_model.load(self._folder), self._interface)
+        except EncoderError as error:
+            raise EncoderError(f"{self.name}: {error}") from None
 
     def here(self) -> bool:
         """A whole SavedModel lies where it belongs. Fetches nothing and starts no TensorFlow."""

@@ -27,13 +27,14 @@ class PhotoNetwork(Encoder):
         """A photo file's bytes → uint8 pixels of shape (size, size, 3). See `images.decode`."""
         return decode(item, self.size)
 
+    @property
+    def takes(self) -> tuple[tuple[int | None, ...], str]:
+        return (None, self.size, self.size, 3), "uint8"
+
     def load(self) -> None:
         """Load the network, and run it once: TensorFlow folds the constants at the first call."""
         self._run(np.zeros((1, self.size, self.size, 3), np.uint8))
 
     def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Pixels → vectors of shape (len(batch), dim)."""
-        if not len(batch):
-            return np.empty((0, self.dim), np.float32)
-        vectors: np.ndarray = self._run(np.stack(batch))
-        return vectors
+        return self.through(self._run, batch, self.dim)

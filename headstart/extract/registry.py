@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 DEFAULT_TEXT = "use-multilingual-v3"
 DEFAULT_IMAGE = "efficientnet-lite0"
 GROUP = "headstart.encoders"
+TRUNK = "trunk"
+"""Before the handle of an encoder: the activations of its lower layers; see `headstart.extract.trunk`."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ SCHEMES = {
     "hub": Entry("headstart.extract.hub:HubEncoder", Card("Any TensorFlow Hub module or SavedModel")),
     "keras": Entry("headstart.extract.keras_application:KerasApplication", Card("Any of Keras Applications")),
     "keras-hub": Entry("headstart.extract.transformer:Transformer", Card("Any text transformer of KerasHub")),
+    "tuned": Entry("headstart.extract.tuned:TunedEncoder", Card("An encoder that 'headstart fine-tune' saved")),
 }
 """What stands before a handle's colon. The factory is given what stands behind it, as its first argument."""
 
@@ -148,6 +151,11 @@ def encoder(handle: str) -> Encoder:
     Raises:
         EncoderError: there is none of that name, or it has no such option.
     """
+    scheme, _, rest = handle.partition(":")
+    if scheme == TRUNK:
+        from headstart.extract.trunk import Trunk
+
+        return Trunk(encoder(rest))
     name, entry, given = _found(handle)
     factory = _factory(entry, name)
     made = factory(*given, **{**entry.arguments, **_options(name, factory, handle.partition("#")[2])})

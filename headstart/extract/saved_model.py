@@ -166,13 +166,7 @@ def network(module: Any, interface: Interface, precision: Precision) -> Callable
 
     Photos are scaled to the module's range inside the graph. The module must live as long as the function.
     """
-    tf = tensorflow()
-    call = _entry(module, interface.signature)
-
-    def graph(x: Any) -> Any:
-        outputs = _named(call.run(_as_input(x, call.spec, interface)))
-        return tf.cast(outputs[interface.output or ""], tf.float32)
-
+    graph = _graph(module, interface)
     if interface.modality == "text":
         return frozen(graph, (None,), "string", constants=False, precision=precision)
     size = interface.size or 1
@@ -182,6 +176,50 @@ def network(module: Any, interface: Interface, precision: Precision) -> Callable
         return run
     except Exception:  # what cannot become a constant (a table, a variable that is assigned to) raises many kinds
         return frozen(graph, (None, size, size, 3), "uint8", constants=False, precision=precision)
+
+
+class Trainable:
+    """A module as a network to fine-tune: like `network`, from a batch to its vectors, and with variables.
+
+    Attributes:
+        trainable_variables: those that the vectors depend on.
+    """
+
+    def __init__(self, module: Any, interface: Interface) -> None:
+        """Find them, by trying it on two items.
+
+        Raises:
+            EncoderError: it has none, as one that was exported for serving alone.
+        """
+        tf = tensorflow()
+        self._module, self._graph = module, _graph(module, interface)
+        variables = list(getattr(module, "trainable_variables", ()))
+        size = interface.size or 1
+        trial = tf.constant(TEXTS) if interface.modality == "text" else tf.zeros((2, size, size, 3), tf.uint8)
+        try:
+            with tf.GradientTape() as tape:
+                total = tf.reduce_sum(self._graph(trial))
+            slopes = tape.gradient(total, variables)
+        except Exception as error:  # of operations without a gradient
+            raise EncoderError(f"it cannot be fine-tuned ({one_line(error)}): choose another encoder") from None
+        self.trainable_variables = [each for each, slope in zip(variables, slopes, strict=True) if slope is not None]
+        if not self.trainable_variables:
+            raise EncoderError("it has no variables that could be trained: choose a TF2 module, or another encoder")
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """Texts (n,) or uint8 pixels (n, size, size, 3) → float32 (n, dim), always as in use."""
+        return self._graph(x)
+
+
+def _graph(module: Any, interface: Interface) -> Callable[[Any], Any]:
+    tf = tensorflow()
+    call = _entry(module, interface.signature)
+
+    def graph(x: Any) -> Any:
+        outputs = _named(call.run(_as_input(x, call.spec, interface)))
+        return tf.cast(outputs[interface.output or ""], tf.float32)
+
+    return graph
 
 
 class _Call(NamedTuple):

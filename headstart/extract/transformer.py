@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,7 @@ import numpy as np
 
 from headstart.cache import read_note, write_note
 from headstart.errors import EncoderError, one_line
-from headstart.extract.batching import encode_alike
+from headstart.extract.batching import alike, padded
 from headstart.extract.encoder import Encoder, package_file
 from headstart.extract.frozen import checked_precision, frozen, in_spec
 from headstart.files import file_digest
@@ -110,10 +110,20 @@ class Transformer(Encoder):
 
     def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Token ids → vectors of shape (len(batch), dim)."""
-        return encode_alike(batch, self.dim, BUDGET, PADDING, self._run)
+        return self.through(self._run, batch, self.dim)
 
     def load(self) -> None:
         self.encode([self.prepare("")])
+
+    @property
+    def takes(self) -> tuple[tuple[int | None, ...], str]:
+        return (None, None), "int32"
+
+    def collate(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        return padded(batch, PADDING)
+
+    def together(self, batch: Sequence[np.ndarray]) -> Iterator[list[int]]:
+        return alike([len(ids) for ids in batch], BUDGET)
 
     def spec(self) -> dict[str, Any]:
         how, normalise, length, _ = self._pooling

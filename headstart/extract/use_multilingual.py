@@ -8,14 +8,14 @@ code never runs; its table of words stays in 8 bits, as there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from headstart.extract.batching import encode_alike
+from headstart.extract.batching import alike, padded
 from headstart.extract.encoder import Encoder, package_file
 from headstart.extract.frozen import checked_precision, frozen, in_spec
 from headstart.files import file_digest
@@ -55,10 +55,20 @@ class UseMultilingual(Encoder):
 
     def encode(self, batch: Sequence[np.ndarray]) -> np.ndarray:
         """Token ids → unit vectors of shape (len(batch), 512)."""
-        return encode_alike(batch, self.dim, BUDGET, PADDING, self._run)
+        return self.through(self._run, batch, self.dim)
 
     def load(self) -> None:
         self.encode([self.prepare("")])
+
+    @property
+    def takes(self) -> tuple[tuple[int | None, ...], str]:
+        return (None, None), "int32"
+
+    def collate(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        return padded(batch, PADDING)
+
+    def together(self, batch: Sequence[np.ndarray]) -> Iterator[list[int]]:
+        return alike([len(ids) for ids in batch], BUDGET)
 
     def spec(self) -> dict[str, Any]:
         return {

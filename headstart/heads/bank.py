@@ -156,18 +156,19 @@ class HeadBank:
                     out[task][here] = found[side, at, place]
         return out
 
-    def network(self, head: int) -> Any:
+    def network(self, head: int, logits: bool = False) -> Any:
         """One head as a plain Keras model.
 
         Its inputs are the vectors of the head's encoders, in the order of its config, and their presence bits
-        ``(n, E)``. Its output is the probabilities ``(n, K)``. Centring and scaling are folded into the weights.
+        ``(n, E)``. Its output is the probabilities ``(n, K)``, or their `logits`. Centring and scaling are folded into
+        the weights.
         """
         from headstart.heads.network import plain_network
 
         for group in self._groups:
             for side, place, task in group.places():
                 if task == head:
-                    return plain_network(self.tasks[head].config, group, side, place)
+                    return plain_network(self.tasks[head].config, group, side, place, logits)
         raise IndexError(f"no head {head}, there are {len(self.tasks)}")
 
     def _look(self, number: int, stop_early: bool) -> bool:

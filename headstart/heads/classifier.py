@@ -22,8 +22,9 @@ from headstart.heads.control import Control
 from headstart.heads.fusion import Fusion
 from headstart.heads.members import evidence, members_of
 from headstart.heads.nested import Listings, Panel, whole_side
-from headstart.heads.saved import CARD, read_folder, write_folder
+from headstart.heads.saved import CARD, CLASSIFIER, read_network
 from headstart.runtime import now, versions
+from headstart.sealed import read_folder, write_folder
 
 ARRAY = "X"
 """What the one encoder of plain arrays is called."""
@@ -236,7 +237,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         if self.calibration_ is not None:
             seen = self.calibration_.to_arrays()
             parts["calibration.npz"] = lambda path: np.savez_compressed(path, **seen)  # type: ignore[arg-type]
-        write_folder(folder, card, parts)
+        write_folder(CLASSIFIER, folder, card, parts)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -246,7 +247,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             ModelError: a file is missing or has changed, or the folder is of another format.
         """
         folder = Path(folder)
-        card, parts = read_folder(folder)
+        card, parts = read_folder(CLASSIFIER, folder)
         try:
             given = card["parameters"]["encoders"]
             made = cls(**{**card["parameters"], "encoders": given and tuple(given)})
@@ -277,7 +278,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             ModelError: this Keras cannot read one, or it does not fit the classes.
         """
         if not self._networks:
-            self._networks = [part.network(len(self.classes_)) for part in self._kept]
+            self._networks = [read_network(part, len(self.classes_)) for part in self._kept]
         return self._networks
 
     def _given(self, X: Features | np.ndarray, y: Any) -> tuple[Features, Sequence[Any]]:

@@ -11,15 +11,16 @@ from headstart.heads.groups import Group
 from headstart.runtime import keras
 
 
-def plain_network(config: HeadConfig, group: Group, side: int, place: int) -> Any:
+def plain_network(config: HeadConfig, group: Group, side: int, place: int, logits: bool = False) -> Any:
     """The head at this side and place of a group.
 
     Its inputs are the vectors of the head's encoders, in the order of its config, and their presence bits ``(n, E)``;
-    its output is the probabilities ``(n, K)``. Centring and scaling are folded into the weights.
+    its output is the probabilities ``(n, K)``, or their `logits`. Centring and scaling are folded into the weights.
     """
     from headstart.heads.layer import through_gate
 
     layers, ops, layer = keras().layers, keras().ops, group.layer
+    last = "linear" if logits else "softmax"
     column = place - group.numbers.shape[1]  # from the end: scouts come first
     names = config.encoders
     vectors = {
@@ -42,7 +43,7 @@ def plain_network(config: HeadConfig, group: Group, side: int, place: int) -> An
         stacked = np.concatenate([*(kernel[name] for name in own), *(presence[name][None] for name in own)])
         inputs = [*(vectors[name] for name in own), *(bits[name] for name in own)]
         label = "category" if width == units == layer.shape_.classes and not layer.shape_.hidden else f"first_{number}"
-        activation = "relu" if layer.shape_.hidden else "softmax" if label == "category" else None
+        activation = "relu" if layer.shape_.hidden else last if label == "category" else None
         values.append(dense(inputs, label, stacked[:, :units], bias[:units], activation))
         if layer.shape_.gated:
             gates.append(dense(inputs, f"gate_{number}", stacked[:, units:], bias[units:], None))
@@ -57,9 +58,9 @@ def plain_network(config: HeadConfig, group: Group, side: int, place: int) -> An
     if layer.shape_.hidden:
         kernel, bias = (weight.numpy()[side, :, column] for weight in layer.out_layer())
         weights["category"] = [kernel, bias[0]]
-        out = layers.Dense(layer.shape_.classes, activation="softmax", name="category")(out)
+        out = layers.Dense(layer.shape_.classes, activation=last, name="category")(out)
     elif layer.shape_.gated:
-        out = layers.Softmax(name="category")(out)
+        out = layers.Activation(last, name="category")(out)
     model = keras().Model([*vectors.values(), present], out)
     for name, each in weights.items():
         model.get_layer(name).set_weights(each)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
 from statistics import median
+from typing import Literal
 
 import numpy as np
 
@@ -17,13 +18,16 @@ from headstart.embeddings.duplicates import near_duplicate_groups
 from headstart.embeddings.features import Features
 from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import HeadstartError
+from headstart.extract.registry import encoder
 from headstart.extract.run import Extraction
 from headstart.heads.classifier import Classifier
 from headstart.heads.config import HeadConfig
 from headstart.heads.control import SETTINGS, Control
+from headstart.heads.finetune import Depth, TuneConfig
 from headstart.heads.members import IMAGE, TEXT
 from headstart.heads.nested import INNER_FOLDS, Listings, Panel, whole_side
 from headstart.heads.splits import Fold, judgeable, repeated_folds
+from headstart.heads.tuning import Workshop
 from headstart.reports import wording
 from headstart.reports.compare import compare_all
 from headstart.reports.confidence import confidence
@@ -37,11 +41,13 @@ from headstart.reports.result import (
     Comparison,
     Duplicates,
     EncoderFigures,
+    FineTuning,
     Interval,
     Missing,
     Protocol,
     Seconds,
 )
+from headstart.reports.tuning import fine_tuning
 from headstart.runtime import machine, now, versions
 
 TIMINGS = 3
@@ -62,6 +68,10 @@ class Settings:
     coverage: float = 0.95
     """How often a set of suggestions is to hold the right category."""
     resamples: int = 2000
+    fine_tune: Depth | Literal["none"] = "none"
+    """``none``, or the depth to which encoders are fine-tuned as well: ``top`` or ``full``."""
+    minutes: float = 20.0
+    """For fine-tuning, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +140,12 @@ def benchmark(
     sizes = np.bincount(groups)
     counts = catalog.counts
     unreadable = Counter(dict(failure for extraction in extractions for failure in extraction.failures).values())
+    tuning = None
+    if settings.fine_tune != "none":
+        tuning = _tune(catalog, features, stores, np.flatnonzero(mask), jury, found, settings)
     return BenchmarkResult(
         title=title,
-        verdict=_verdict(found, comparisons, chosen, choosing),
+        verdict=(*_verdict(found, comparisons, chosen, choosing), *([_worth(tuning, chosen)] if tuning else [])),
         catalog=CatalogFigures(
             path=str(catalog.path),
             drawn=drawn,
@@ -169,6 +182,7 @@ def benchmark(
         learning=learning_curve(
             jury, [name for name in (TEXT, IMAGE, "late", "control") if name in configs], bootstrap, settings.seed
         ),
+        tuning=tuning,
         provenance={"date": now(), "command": command, "machine": machine(), **versions()},
     )
 
@@ -265,6 +279,25 @@ def _fit_control(control: Control, listings: Listings, seed: int) -> None:
     control.fit(listings.texts or [], listings.codes)
 
 
+def _tune(
+    catalog: Catalog,
+    features: Features,
+    stores: Sequence[EmbeddingStore],
+    rows: np.ndarray,
+    jury: Jury,
+    found: Sequence[Approach],
+    settings: Settings,
+) -> FineTuning:
+    """The approaches with their encoders fine-tuned, beside those found."""
+    started = time.perf_counter()
+    assert settings.fine_tune != "none"
+    config = TuneConfig(depth=settings.fine_tune)
+    encoders = [encoder(store.name) for store in stores]
+    workshop = Workshop(catalog, features, encoders, rows, stores[0].folder.parent, config)
+    titles, costs = {each.name: each.title for each in found}, {each.name: each.seconds for each in found}
+    return fine_tuning(jury, titles, costs, workshop, settings.minutes, started, settings.resamples, settings.seed)
+
+
 def _time(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
@@ -289,6 +322,26 @@ def _encoder_figures(extractions: Sequence[Extraction], stores: Sequence[Embeddi
             )
         )
     return tuple(found)
+
+
+def _worth(tuning: FineTuning, chosen: str) -> str:
+    """Whether to fine-tune, in words, by the approach chosen among the frozen ones or, without it, the best."""
+    best = next(
+        (each for each in tuning.approaches if each.approach == chosen),
+        max(tuning.approaches, key=lambda each: each.frozen.mean),
+    )
+    difference, times = best.comparison.difference, best.seconds.train / best.frozen_seconds.train
+    what = "the encoders' upper layers" if tuning.depth == "top" else "whole encoders"
+    gain = f"gains {wording.points(difference.mean)} ({wording.ends(difference)})"
+    if best.unchanged == best.tunings:
+        gain = "gains nothing, as no epoch was better than none,"
+    told = f"With {what} fine-tuned {best.title[0].lower()}{best.title[1:]} {gain} for {times:,.0f} × the time to train"
+    worth = {
+        "better": "it is worth it where training time does not matter.",
+        "worse": "keep them frozen.",
+        "not distinguishable": "that cannot be told from chance: keep them frozen.",
+    }[best.comparison.verdict]
+    return f"{told}; {worth}"
 
 
 def _verdict(

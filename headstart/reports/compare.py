@@ -37,15 +37,19 @@ def compare(
         bootstrap: over the same n rows.
         folds: those that both were judged on.
     """
-    gain = correct_a.astype(float) - correct_b
-    values = np.stack([gain.mean(axis=0), np.ones(gain.shape[1])], axis=1)
-    low, high = np.quantile(bootstrap.draws(values, ratio), [0.025, 0.975])
-    difference = Interval(float(gain.mean()), float(low), float(high))
-
+    gain, difference = correct_a.astype(float) - correct_b, gained(correct_a, correct_b, bootstrap)
     by_fold = np.array([gain[fold.repeat, fold.test].mean() for fold in folds])
     tested = float(np.mean([len(fold.test) / (gain.shape[1] - len(fold.test)) for fold in folds]))
     p_value = corrected_t_test(by_fold, tested)
-    return Comparison(a, b, difference, p_value, _verdict(difference, p_value))
+    return Comparison(a, b, difference, p_value, verdict(difference, p_value))
+
+
+def gained(correct_a: np.ndarray, correct_b: np.ndarray, bootstrap: GroupBootstrap) -> Interval:
+    """Accuracy of ``a`` minus accuracy of ``b``, with percentiles of the paired bootstrap; as in `compare`."""
+    gain = correct_a.astype(float) - correct_b
+    values = np.stack([gain.mean(axis=0), np.ones(gain.shape[1])], axis=1)
+    low, high = np.quantile(bootstrap.draws(values, ratio), [0.025, 0.975])
+    return Interval(float(gain.mean()), float(low), float(high))
 
 
 def compare_all(
@@ -58,7 +62,7 @@ def compare_all(
     alone = [compare(a, b, correct[a], correct[b], bootstrap, folds) for a, b in pairs]
     adjusted = holm([one.p_value for one in alone])
     return tuple(
-        replace(one, p_value=p, verdict=_verdict(one.difference, p)) for one, p in zip(alone, adjusted, strict=True)
+        replace(one, p_value=p, verdict=verdict(one.difference, p)) for one, p in zip(alone, adjusted, strict=True)
     )
 
 
@@ -113,7 +117,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _verdict(difference: Interval, p_value: float) -> str:
+def verdict(difference: Interval, p_value: float) -> str:
+    """Of `a` against `b`, in words, where the interval and the test agree."""
     if p_value < ALPHA and difference.low > 0:
         return "better"
     if p_value < ALPHA and difference.high < 0:

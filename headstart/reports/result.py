@@ -1,6 +1,6 @@
 """What a benchmark found, as plain data: written to results.json and read back from it.
 
-Format 2. Figures are fractions between 0 and 1, times are seconds, intervals are at 95 %.
+Format 3. Figures are fractions between 0 and 1, times are seconds, intervals are at 95 %.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 ALPHA = 0.05
 """Level of every test."""
 
@@ -182,6 +182,59 @@ class Duel:
 
 
 @dataclass(frozen=True)
+class FineTuned:
+    """An approach with its encoders fine-tuned, beside the same with frozen ones, on the same listings."""
+
+    approach: str
+    title: str
+    encoders: tuple[str, ...]
+    """Those that were fine-tuned."""
+    frozen: Interval
+    """Accuracy."""
+    tuned: Interval
+    frozen_loss: Interval
+    """Log-loss, in nats."""
+    tuned_loss: Interval
+    comparison: Comparison
+    """Tuned against frozen. On a holdout the p-value is McNemar's."""
+    frozen_seconds: Seconds
+    seconds: Seconds
+    """Of the tuned approach, what it shares with the frozen one included; fine-tuning is that of one fold."""
+    tunings: int
+    """Heads that were fine-tuned, over all folds."""
+    unchanged: int
+    """Of these, how many stayed as they were: no epoch lowered the loss of the inner rows."""
+    cut_short: int
+    """Of these, how many the time allowed ended."""
+    epochs: float
+    """Mean number of the epoch that was kept."""
+    memory: int
+    """Bytes that the process had allocated at most, while fine-tuning; 0 where the system does not say."""
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """Frozen encoders against fine-tuned ones."""
+
+    depth: str
+    """``"top"``: the layers above a trunk whose activations are kept; ``"full"``: whole networks."""
+    settings: dict[str, Any]
+    minutes: float
+    """Allowed."""
+    seconds: float
+    """Taken."""
+    folds: int
+    """Folds that were judged: all, those of one repeat, or one, a holdout."""
+    of: int
+    """Folds of the frozen approaches."""
+    rows: int
+    """Listings judged."""
+    refused: dict[str, str]
+    """Encoder → why it cannot be fine-tuned."""
+    approaches: tuple[FineTuned, ...]
+
+
+@dataclass(frozen=True)
 class CatalogFigures:
     """What was read, and what of it could be judged."""
 
@@ -261,6 +314,8 @@ class BenchmarkResult:
     learning: tuple[LearningPoint, ...]
     provenance: dict[str, str]
     """Date, command, machine, Python and library versions: name → value."""
+    tuning: FineTuning | None = None
+    """None where nothing was to be fine-tuned."""
     format: int = field(default=FORMAT)
 
     @property

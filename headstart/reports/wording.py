@@ -52,6 +52,11 @@ def points(fraction: float) -> str:
     return f"{_signed(fraction)}{_NB}points"
 
 
+def ends(difference: Interval) -> str:
+    """The two ends of a difference, in points: ``−0.3 to +1.1``."""
+    return f"{_signed(difference.low)} to {_signed(difference.high)}"
+
+
 def _signed(fraction: float) -> str:
     text = f"{100 * fraction:+.1f}"
     return "0.0" if float(text) == 0 else text.replace("-", "−")
@@ -90,8 +95,7 @@ def p_value(value: float) -> str:
 
 def compared(comparison: Comparison, a: str, b: str) -> str:
     """One comparison as a sentence; `a` and `b` are the approaches' titles."""
-    ends = f"{_signed(comparison.difference.low)} to {_signed(comparison.difference.high)}"
-    evidence = f"95{_NB}% interval {ends}, {p_value(comparison.p_value)}"
+    evidence = f"95{_NB}% interval {ends(comparison.difference)}, {p_value(comparison.p_value)}"
     return f"{a}, against {b}: {comparison.verdict}, {points(comparison.difference.mean)} ({evidence})."
 
 

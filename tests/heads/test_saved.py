@@ -19,7 +19,8 @@ import pytest
 from headstart.embeddings.features import Features
 from headstart.errors import ModelError
 from headstart.heads.classifier import Classifier
-from headstart.heads.saved import read_folder, sealed, write_folder
+from headstart.heads.saved import CLASSIFIER
+from headstart.sealed import read_folder, sealed, write_folder
 
 Draw = Callable[..., Features]
 
@@ -185,14 +186,15 @@ def test_a_save_killed_at_any_time_leaves_the_old_or_the_new_one(
     code = """
 import sys
 from pathlib import Path
-from headstart.heads.saved import read_folder, write_folder
-made = [read_folder(Path(folder)) for folder in sys.argv[2:]]
+from headstart.heads.saved import CLASSIFIER
+from headstart.sealed import read_folder, write_folder
+made = [read_folder(CLASSIFIER, Path(folder)) for folder in sys.argv[2:]]
 print("ready", flush=True)
 while True:
     for card, parts in made:
         card = {name: value for name, value in card.items() if name not in ("format", "files")}
         writers = {name: lambda path, part=part: path.write_bytes(part.content) for name, part in parts.items()}
-        write_folder(Path(sys.argv[1]), card, writers)
+        write_folder(CLASSIFIER, Path(sys.argv[1]), card, writers)
 """
     target = tmp_path / "target"
     fitted.save(target)
@@ -228,7 +230,7 @@ def test_a_save_that_fails_leaves_the_old_one(folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(ModelError, match=r"cannot be written \(No space left on device\): choose another --save"):
-        write_folder(folder, {}, {"head-0.keras": full})
+        write_folder(CLASSIFIER, folder, {}, {"head-0.keras": full})
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -286,10 +288,12 @@ def test_a_card_with_wrong_values_is_named(folder: Path, values: dict[str, objec
 
 def replaced(folder: Path, name: str, content: bytes) -> None:
     """Save the classifier with another file, which the card vouches for."""
-    card, parts = read_folder(folder)
+    card, parts = read_folder(CLASSIFIER, folder)
     contents = {each: part.content for each, part in parts.items()} | {name: content}
     writers: dict[str, Any] = {each: lambda path, data=data: path.write_bytes(data) for each, data in contents.items()}
-    write_folder(folder, {key: value for key, value in card.items() if key not in ("format", "files")}, writers)
+    write_folder(
+        CLASSIFIER, folder, {key: value for key, value in card.items() if key not in ("format", "files")}, writers
+    )
 
 
 def test_a_head_that_keras_cannot_read_is_named(folder: Path) -> None:

@@ -1,0 +1,214 @@
+"""Where heads are fine-tuned with the encoders under them, fold after fold; what is done is kept and not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart import __version__
+from headstart.catalog import Catalog
+from headstart.embeddings.features import Features, open_features
+from headstart.errors import EncoderError
+from headstart.extract.encoder import Encoder
+from headstart.extract.run import extract
+from headstart.extract.trunk import Trunk
+from headstart.files import write_atomically
+from headstart.heads.config import HeadConfig
+from headstart.heads.finetune import Course, Source, TuneConfig, Tuning
+from headstart.heads.inputs import Activations, Contents, KeptVectors
+from headstart.heads.nested import Listings
+from headstart.heads.splits import Fold
+from headstart.memory import Peak
+from headstart.progress import progress
+
+FOLDER = "fine-tuned"
+"""Of the stores' folder: a file for each fine-tuning that is done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """What a head says that was fine-tuned on a fold with its encoders."""
+
+    inner: np.ndarray
+    """Log-probabilities of the fold's inner rows, float32 ``(rows, K)``."""
+    test: np.ndarray
+    """Of its test rows."""
+    course: Course
+    predict_seconds: float
+    """For the test rows."""
+    memory: int
+    """Bytes that the process had allocated at most; 0 where the system does not say."""
+
+
+class Workshop:
+    """The encoders of a catalogue, loaded to be fine-tuned, and the listings they learn from.
+
+    Attributes:
+        sources: encoder name → what heads are given of it, for those that can be tuned.
+        refused: encoder name → why it cannot be; heads read its frozen vectors.
+        trunk_seconds: encoder name → what keeping its trunk's activations takes, where only the top is tuned.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        features: Features,
+        encoders: Sequence[Encoder],
+        rows: np.ndarray,
+        root: Path,
+        config: TuneConfig,
+    ) -> None:
+        """Load the encoders; where only the top is tuned, keep the activations of their trunks.
+
+        Args:
+            catalog: with the listings.
+            features: of all of them.
+            encoders: those whose vectors the heads read.
+            rows: which listings are learnt from and judged.
+            root: folder of the stores.
+            config: how to tune.
+
+        Raises:
+            EncoderError: not one of the encoders can be tuned.
+        """
+        self.config, self._root, self._ids, self._features = config, root, features.ids, features.take(rows)
+        self._fingerprints = {encoder.name: encoder.fingerprint for encoder in encoders}
+        self._tunings: dict[HeadConfig, Tuning] = {}
+        self.sources: dict[str, Activations | Contents] = {}
+        self.refused: dict[str, str] = {}
+        self.trunk_seconds: dict[str, float] = {}
+        if config.depth == "top":
+            self._load_tops(catalog, encoders, rows)
+        else:
+            self._load_whole(catalog, encoders, rows)
+        if not self.sources:
+            raise EncoderError(f"nothing can be fine-tuned: {'; '.join(self.refused.values())}")
+
+    def tune(
+        self,
+        listings: Listings,
+        member: HeadConfig,
+        head: Any,
+        fold: Fold,
+        seed: Sequence[int],
+        deadline: float,
+        what: str,
+    ) -> Tuned:
+        """Fine-tune a head on a fold; one that was tuned so before, and to its end, is read instead.
+
+        Args:
+            listings: those of `rows`.
+            member: the head's settings; at least one of its encoders is in `sources`.
+            head: it, from vectors to logits, after it has learnt from the fold's train rows.
+            fold: what to learn from, what to stop by, and what to judge.
+            seed: of all that is random.
+            deadline: by `time.perf_counter`.
+            what: for the progress bar.
+
+        Raises:
+            ModelError: a loss is not finite.
+        """
+        path = self._path(listings, member, fold, seed)
+        if (kept := _read(path)) is not None:
+            return kept
+        with Peak() as peak, progress(what, self.config.epochs * len(fold.train)) as advance:
+            tuning = self.tuning(listings, member, head)
+            course = tuning.fit(head, fold.train, fold.inner, seed, deadline, advance)
+            inner = tuning.log_probabilities(fold.inner)
+            started = time.perf_counter()
+            test = tuning.log_probabilities(fold.test)
+        tuned = Tuned(inner, test, course, time.perf_counter() - started, peak.bytes)
+        if course.stop != "budget":
+            _write(path, tuned)
+        return tuned
+
+    def kept(self, listings: Listings, member: HeadConfig, fold: Fold, seed: Sequence[int]) -> bool:
+        """Whether `tune` would find it done."""
+        return self._path(listings, member, fold, seed).exists()
+
+    def tuning(self, listings: Listings, member: HeadConfig, head: Any) -> Tuning:
+        """The member with the networks of its encoders; made once, as TensorFlow takes seconds to trace it."""
+        if member not in self._tunings:
+            sources: list[Source] = [
+                self.sources.get(name) or KeptVectors(self._features, name) for name in member.encoders
+            ]
+            self._tunings[member] = Tuning(member, head, sources, listings, self.config)
+        return self._tunings[member]
+
+    def _load_tops(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray) -> None:
+        trunks = []
+        for encoder in encoders:
+            with self._refusing(encoder):
+                trunks.append(Trunk(encoder))
+                _ = encoder.takes, trunks[-1].shape
+        trunks = [trunk for trunk in trunks if trunk.base.name not in self.refused]
+        if not trunks:
+            return
+        _, stores, listings = extract(catalog, trunks, self._root)
+        features = open_features(listings, stores).take(rows)
+        for trunk, store in zip(trunks, stores, strict=True):
+            self.trunk_seconds[trunk.base.name] = store.seconds_per_row() * int(features.present[store.name].sum())
+            self.sources[trunk.base.name] = Activations(features, trunk)
+
+    def _load_whole(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray) -> None:
+        contents: dict[str, list[str | None]] = {}
+        for encoder in encoders:
+            if encoder.modality not in contents:
+                contents[encoder.modality] = list(catalog.contents(encoder.modality, self._ids))
+            with self._refusing(encoder):
+                chosen = [contents[encoder.modality][row] for row in rows.tolist()]
+                self.sources[encoder.name] = Contents(encoder, chosen, self._root)
+
+    @contextmanager
+    def _refusing(self, encoder: Encoder) -> Iterator[None]:
+        try:
+            yield
+        except EncoderError as error:
+            self.refused[encoder.name] = str(error)
+
+    def _path(self, listings: Listings, member: HeadConfig, fold: Fold, seed: Sequence[int]) -> Path:
+        """Named by all that decides the outcome."""
+        known = {
+            "headstart": __version__,
+            "member": asdict(member),
+            "encoders": [self._fingerprints[name] for name in member.encoders],
+            "tuned": [name in self.sources for name in member.encoders],
+            "config": asdict(self.config),
+            "seed": list(seed),
+        }
+        whole = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+        ids = list(listings.features.ids)
+        for rows in (fold.train, fold.inner, fold.test):
+            whole.update("\n".join(f"{ids[row]}\t{listings.codes[row]}" for row in rows.tolist()).encode() + b"\0")
+        for name in member.encoders:
+            whole.update(np.packbits(listings.features.present[name]).tobytes())
+        return self._root / FOLDER / f"{whole.hexdigest()[:32]}.npz"
+
+
+def _write(path: Path, tuned: Tuned) -> None:
+    """Keep what was found; it only saves time."""
+    told = {**asdict(tuned.course), "predict_seconds": tuned.predict_seconds, "memory": tuned.memory}
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            path, lambda file: np.savez(file, inner=tuned.inner, test=tuned.test, told=np.array(json.dumps(told)))
+        )
+
+
+def _read(path: Path) -> Tuned | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            told = json.loads(str(arrays["told"]))
+            course = Course(tuple(told["losses"]), told["best"], told["stop"], told["seconds"])
+            return Tuned(arrays["inner"], arrays["test"], course, told["predict_seconds"], told["memory"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
