@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from headstart.reports.wording import signed
+
 WIDTH = 358
 FONT = 11.5
 
@@ -101,6 +103,14 @@ def in_percent(axis: Any, low: float, high: float, ticks: int = 5) -> None:
     ]
     decimals = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in at) else 1
     axis.set_ticks(at, [f"{100 * t:.{decimals}f} %" for t in at], parse_math=False)
+
+
+def in_points(axis: Any, low: float, high: float) -> None:
+    """Round ticks between two differences, in points, with their signs."""
+    from matplotlib.ticker import MaxNLocator
+
+    at = [t for t in MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high) if low <= t <= high]
+    axis.set_ticks(at, [signed(t) for t in at], parse_math=False)
 
 
 def dot(axes: Any, y: float, value: Any, colour: str, hollow: bool = False) -> None:

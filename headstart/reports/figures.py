@@ -17,6 +17,7 @@ from headstart.reports.drawing import (
     cut,
     dot,
     in_percent,
+    in_points,
     legend,
     mark,
     plane,
@@ -24,7 +25,7 @@ from headstart.reports.drawing import (
     svg,
     write,
 )
-from headstart.reports.result import Approach, BenchmarkResult, Interval
+from headstart.reports.result import Approach, BenchmarkResult, FineTuning, Interval
 from headstart.reports.tables import Table, by_accuracy
 from headstart.reports.wording import asked, count, interval, percent, seconds
 
@@ -163,6 +164,34 @@ def surest(approach: Approach, error_rate: float) -> Figure:
     table = tables.surest(approach, error_rate)
     alt = "; ".join(f"{which} {share}: wrong {wrong}, between {ends}" for which, share, wrong, ends in table.rows)
     return Figure(svg(figure, "surest", f"Wrong among what is accepted, {approach.title}", alt), table)
+
+
+def tuning(found: FineTuning) -> Figure:
+    """What fine-tuning gains beside how many times the training takes."""
+    ranked = [(each, each.seconds.train / each.frozen_seconds.train) for each in found.approaches]
+    figure, axes = plane(top=50, height=220, words=("Times as long to train", "Gain in accuracy, points"))
+    differences = [each.comparison.difference for each, _ in ranked]
+    low, high = min(0.0, *(d.low for d in differences)), max(0.0, *(d.high for d in differences))
+    margin = 0.06 * (high - low) + 0.001
+    most = max(2.0, *(times for _, times in ranked))
+    axes.set_xscale("log")
+    axes.set_xlim(0.9, most * 1.5)
+    axes.set_xticks(*zip(*((10**n, f"{10**n:,} ×") for n in range(5) if 10**n <= most * 1.5), strict=True))
+    axes.minorticks_off()
+    axes.set_ylim(low - margin, high + margin)
+    in_points(axes.yaxis, low - margin, high + margin)
+    axes.axhline(0, color=MUTED, linewidth=1.4)
+    entries = []
+    for place, (each, times) in enumerate(ranked):
+        colour, marker = LOOKS[place % len(LOOKS)]
+        gain = each.comparison.difference
+        axes.plot([times] * 2, [gain.low, gain.high], color=colour, linewidth=2.2, solid_capstyle="round", alpha=0.7)
+        axes.plot([times], [gain.mean], marker, color=colour, markersize=7)
+        entries.append((each.approach, colour, marker, True))
+    legend(figure, entries)
+    table = tables.tuning(found)
+    alt = "; ".join(f"{row[0]}: {row[3]} points for {row[7]} the time to train, {row[4]}" for row in table.rows)
+    return Figure(svg(figure, "tuning", "Gain in accuracy by fine-tuning, and what it costs", alt), table)
 
 
 def learning(result: BenchmarkResult) -> Figure:

@@ -46,6 +46,8 @@ def html(result: BenchmarkResult) -> str:
     }
     if result.learning:
         drawings["learning"] = figures.learning(result)
+    if result.tuning:
+        drawings["tuning"] = figures.tuning(result.tuning)
     return jinja.get_template("report.html.j2").render(
         **_story(result),
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
@@ -84,6 +86,7 @@ def markdown(result: BenchmarkResult) -> str:
         "surest": tables.surest(result.chosen_approach, result.protocol.error_rate),
         "recall": tables.recall(result),
         "learning": tables.learning(result),
+        **({"tuning": tables.tuning(result.tuning)} if result.tuning else {}),
     }
     page = jinja.get_template("report.md.j2").render(**_story(result), table=table, code=code, drawn=drawn)
     return wording.plain(page)
@@ -149,6 +152,8 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         ],
         "probabilities": tables.confidence(result),
         "decisions": tables.decisions(chosen),
+        "tuning": result.tuning,
+        "refused": [*(result.tuning.refused.items() if result.tuning else [])],
         "missing": tables.missing(result),
         "weights": tables.weights(result),
         "matrix": tables.confusion(chosen) if len(chosen.per_class) <= MATRIX_CLASSES else None,
@@ -228,6 +233,7 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         "date": result.provenance.get("date", ""),
         "command": result.provenance.get("command", ""),
         "most_classes": tables.MOST_CLASSES,
+        "seconds": seconds,
         "percent": percent,
         "interval": interval,
         "asked": asked,

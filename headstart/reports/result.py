@@ -222,7 +222,7 @@ class FineTuning:
     minutes: float
     """Allowed."""
     seconds: float
-    """Taken."""
+    """Taken, in this run or in one before whose work was still there."""
     folds: int
     """Folds that were judged: all, those of one repeat, or one, a holdout."""
     of: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headstart.reports import wording
-from headstart.reports.result import Approach, BenchmarkResult, ClassFigures, Interval
+from headstart.reports.result import Approach, BenchmarkResult, ClassFigures, FineTuning, Interval
 from headstart.reports.wording import asked, count, counted, estimate, interval, nats, percent, points, seconds
 
 MOST_CLASSES = 24
@@ -245,6 +245,29 @@ def times(result: BenchmarkResult) -> Table:
         tuple(
             (a.title, *map(seconds, (a.seconds.encode, a.seconds.train, a.seconds.predict)))
             for a in by_accuracy(result)
+        ),
+    )
+
+
+def tuning(found: FineTuning) -> Table:
+    """Each approach with its encoders frozen and fine-tuned: accuracy, what is gained, and what it costs."""
+    times = ("Train, frozen", "Train, tuned", "Times")
+    header = ("Approach", "Frozen", "Tuned", "Gain in points", "Verdict", *times, "Changed")
+    return Table(
+        header,
+        tuple(
+            (
+                each.title,
+                percent(each.frozen.mean),
+                percent(each.tuned.mean),
+                f"{wording.signed(each.comparison.difference.mean)} ({wording.ends(each.comparison.difference)})",
+                each.comparison.verdict,
+                seconds(each.frozen_seconds.train),
+                seconds(each.seconds.train),
+                f"{count(each.seconds.train / each.frozen_seconds.train)} ×",
+                f"{each.tunings - each.unchanged} of {each.tunings}",
+            )
+            for each in found.approaches
         ),
     )
 

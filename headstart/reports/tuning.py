@@ -80,7 +80,7 @@ def fine_tuning(
         depth=workshop.config.depth,
         settings={key: value for key, value in asdict(workshop.config).items() if key != "depth"},
         minutes=minutes,
-        seconds=time.perf_counter() - started,
+        seconds=bench.seconds,
         folds=planned,
         of=len(jury.grouped),
         rows=len(jury.listings.codes) if planned > 1 else len(first[0].test),
@@ -145,6 +145,13 @@ class _Bench:
         """Mean seconds of a member's tunings so far."""
         took = [made[member].course.seconds + made[member].predict_seconds for made in self.found]
         return float(np.mean(took)) if took else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """What all that was fine-tuned took, when it was."""
+        every = [tuned for made in self.found for tuned in made.values()]
+        trunks = sum(self.workshop.trunk_seconds.values())
+        return trunks + sum(tuned.course.seconds + tuned.predict_seconds for tuned in every)
 
     def log_probabilities(self, name: str, number: int) -> np.ndarray:
         """What the tuned approach says of a fold's test rows ``(rows, K)``."""

@@ -49,15 +49,16 @@ def against(seen: Interval, rate: float) -> str:
 
 def points(fraction: float) -> str:
     """A difference of two fractions in signed percentage points: 0.0123 → ``+1.2 points``."""
-    return f"{_signed(fraction)}{_NB}points"
+    return f"{signed(fraction)}{_NB}points"
 
 
 def ends(difference: Interval) -> str:
     """The two ends of a difference, in points: ``−0.3 to +1.1``."""
-    return f"{_signed(difference.low)} to {_signed(difference.high)}"
+    return f"{signed(difference.low)} to {signed(difference.high)}"
 
 
-def _signed(fraction: float) -> str:
+def signed(fraction: float) -> str:
+    """A difference of two fractions in points, with its sign: 0.0123 → ``+1.2``."""
     text = f"{100 * fraction:+.1f}"
     return "0.0" if float(text) == 0 else text.replace("-", "−")
 
