@@ -15,6 +15,7 @@ from headstart.options import (
     EXAMPLE,
     BackendName,
     Coverage,
+    Depth,
     ErrorRate,
     FineTune,
     FineTuneMinutes,
@@ -250,6 +251,52 @@ def sweep(
     typer.echo(f"from start to figures {time.perf_counter() - _STARTED:.1f} s")
     if save is not None:
         say(f"the best, trained on all listings, is in {save}; try: headstart predict {save} NEW_LISTINGS")
+
+
+@app.command(
+    "fine-tune", epilog=f"Example: headstart fine-tune listings.csv {EXAMPLE} --encoder efficientnet-lite0 --save tuned"
+)
+@takes_catalog
+def fine_tune(
+    request: "Request",
+    depth: Annotated[
+        Depth, typer.Option(help="The upper layers, on kept activations of the lower ones; or the whole network.")
+    ] = Depth.top,
+    minutes: Annotated[float, typer.Option(min=0.1, help="At most; the best so far is kept.")] = 20.0,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the listings, at most.  [default: 12]")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=1e-9, help="Of the topmost layer.  [default: 0.0001]")
+    ] = None,
+    holdout: Annotated[float, typer.Option(min=0.01, max=0.9, help="Share of listings to judge on.")] = 0.2,
+    duplicate_cosine: Annotated[float, typer.Option(min=0.5, max=1, help="Nearer listings stay together.")] = 0.95,
+    save: Annotated[Path | None, typer.Option(help="Folder for the encoder; use it as --encoder tuned:FOLDER.")] = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train an encoder further on these categories, and judge it beside its frozen self."""
+    from dataclasses import asdict
+
+    from headstart import fine_tuning, workflow
+    from headstart.reports import wording
+    from headstart.reports.render import writable
+
+    if save is not None:
+        writable(save)
+    settings = {name: value for name, value in (("epochs", epochs), ("learning_rate", learning_rate)) if value}
+    read = workflow.read_once(request.resolve())
+    workflow.need_labels(read)
+    found = fine_tuning.fine_tune(read, depth.value, holdout, seed, minutes, save, duplicate_cosine, settings)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+    else:
+        for name, value in (("frozen", found.frozen), ("fine-tuned", found.tuned)):
+            line = f"{name:10} {wording.percent(value.mean):>8}   ({wording.interval(value)})"
+            typer.echo(wording.plain(line))
+        typer.echo(wording.plain(fine_tuning.in_words(found)))
+    if found.saved:
+        say(f"the encoder is in {save}; try: headstart train {request.path} --encoder tuned:{save}")
+    elif save is not None:
+        say(f"nothing is saved in {save}: the frozen encoder is what there is")
 
 
 @app.command(epilog="Example: headstart predict model new.csv --images photos/ --out predictions.csv")

@@ -14,7 +14,7 @@ from headstart.errors import ModelError
 from headstart.extract.registry import encoder
 from headstart.progress import say
 from headstart.tables import Table
-from headstart.workflow import Read, Request, Source, need_labels, read_once
+from headstart.workflow import Read, Request, Source, need_labels, read_once, refuse_learnt
 
 if TYPE_CHECKING:
     from headstart.heads.classifier import Classifier
@@ -36,6 +36,10 @@ class Labelled:
     listings: Listings
     names: np.ndarray
     """Of the categories, in alphabetical order."""
+    rows: np.ndarray
+    """Their numbers in the catalogue."""
+    learnt: np.ndarray
+    """Those that a fine-tuned encoder has learnt from, and their near-duplicates, ``(n,)`` bool."""
 
 
 def labelled(read: Read, cosine: float = 0.95) -> Labelled:
@@ -56,7 +60,7 @@ def labelled(read: Read, cosine: float = 0.95) -> Labelled:
             f"{sorted({str(labels[row]) for row in rows}) or 'none'}: check --label and --label-level"
         )
     features = read.features.take(rows)
-    groups = near_duplicate_groups(features.blocks(), cosine)
+    groups = near_duplicate_groups(read.alike.take(rows).blocks(), cosine)
     if (largest := int(np.bincount(groups).max())) > 0.3 * len(groups):
         say(
             f"{largest:,} of {len(groups):,} listings look alike to {' or '.join(features.vectors)} and stay on one "
@@ -64,7 +68,9 @@ def labelled(read: Read, cosine: float = 0.95) -> Labelled:
         )
     names, codes = np.unique([str(labels[row]) for row in rows], return_inverse=True)
     texts = list(read.texts())
-    return Labelled(Listings(features, codes, len(names), groups, [texts[row] for row in rows.tolist()]), names)
+    learnt = np.isin(groups, groups[read.learnt[rows]])  # their near-duplicates are no judges either
+    listings = Listings(features, codes, len(names), groups, [texts[row] for row in rows.tolist()], learnt)
+    return Labelled(listings, names, rows, learnt)
 
 
 @dataclass
@@ -152,13 +158,17 @@ def train(
     head, config = choose(read.features, head, settings)
     _, rare = judgeable(features.labels, groups, 2)
     seen, held = holdout(codes, groups, share, seed)
+    learnt = found.learnt
+    if learnt.any():
+        seen, held = np.flatnonzero(learnt), np.flatnonzero(~learnt)
+        say(f"judged on the {len(held):,} listings that no fine-tuned encoder has learnt from, --holdout is not used")
     if len(held) == 0:
         raise ModelError(
             f"a holdout of {share} leaves no listing to judge: give more listings; near-duplicates count as one, and "
             f"the largest group has {np.bincount(groups).max()} of {len(groups)}"
         )
     classifier = Classifier.of(config, seed)
-    classifier.fit(features.take(seen), names[codes[seen]], groups[seen], [texts[row] for row in seen])
+    classifier.fit(features.take(seen), names[codes[seen]], groups[seen], [texts[row] for row in seen], learnt[seen])
     test, words = features.take(held), [texts[row] for row in held]
     started = time.perf_counter()
     probabilities = classifier.predict_proba(test, words)[None]
@@ -209,7 +219,7 @@ def keep(config: HeadConfig, seed: int, read: Read, found: Labelled, folder: Pat
 
     listings = found.listings
     final = Classifier.of(config, seed)
-    final.fit(listings.features, found.names[listings.codes], listings.groups, listings.texts)
+    final.fit(listings.features, found.names[listings.codes], listings.groups, listings.texts, listings.learnt)
     final.columns_ = _what_it_reads(read.source.options(), listings.features, config.encoders)
     final.save(folder)
 
@@ -282,6 +292,7 @@ def sweep(
     from headstart.reports.metrics import GroupBootstrap, accuracy, hits
     from headstart.reports.render import writable
 
+    refuse_learnt(read)
     found = labelled(read, cosine)
     if save is not None:
         writable(save)

@@ -55,8 +55,15 @@ class FusionName(StrEnum):
     gated = "gated"
 
 
-class FineTune(StrEnum):
+class Depth(StrEnum):
     """How much of an encoder is fine-tuned."""
+
+    top = "top"
+    full = "full"
+
+
+class FineTune(StrEnum):
+    """How much of the encoders is fine-tuned."""
 
     none = "none"
     top = "top"

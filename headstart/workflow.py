@@ -6,17 +6,23 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from headstart.catalog import Catalog, Columns, read_catalog
 from headstart.embeddings.features import Features, open_features
+from headstart.embeddings.index import KeyMap
+from headstart.embeddings.listings import Listings
 from headstart.embeddings.store import LOCK, EmbeddingStore
-from headstart.errors import CatalogError, EncoderError, StoreError
+from headstart.errors import CatalogError, EncoderError, ModelError, StoreError
 from headstart.extract.backends import Workers
 from headstart.extract.encoder import Encoder
 from headstart.extract.registry import DEFAULT_IMAGE, DEFAULT_TEXT, encoder
 from headstart.extract.run import KINDS, Extraction, extract
+from headstart.extract.tuned import TunedEncoder
 from headstart.files import locked, write_text_atomically
 from headstart.progress import say
 
@@ -105,6 +111,33 @@ class Read:
     extractions: list[Extraction]
     stores: list[EmbeddingStore]
     features: Features
+    keys: Listings
+    """Of each listing's contents."""
+    tuned: tuple[TunedEncoder, ...] = ()
+    """The encoders among them that were fine-tuned."""
+
+    @cached_property
+    def alike(self) -> Features:
+        """By whose vectors near-duplicates are told: in place of a fine-tuned encoder's, which has learnt to see each
+        category as one, those of the encoder that it was made of."""
+        if not self.tuned:
+            return self.features
+        others = [store for store in self.stores if store.name not in {each.name for each in self.tuned}]
+        bases = {each.base.fingerprint: each.base for each in self.tuned}
+        lacking = [base for print, base in bases.items() if print not in {store.fingerprint for store in others}]
+        _, stores, keys = extract(self.catalog, lacking, self.source.store)
+        return open_features(keys, [*others, *stores])
+
+    @cached_property
+    def learnt(self) -> np.ndarray:
+        """Listings that some fine-tuned encoder has learnt from ``(n,)`` bool: no judges of it."""
+        found = np.zeros(len(self.keys), bool)
+        for each in self.tuned:
+            known = KeyMap()
+            known.add_new(each.learnt)
+            keys, there = self.keys.keys(each.modality)
+            found |= known.get(keys)[0] & there
+        return found
 
     def texts(self) -> Iterator[str | None]:
         """The text of each listing, read from the catalogue once more; CatalogError where other listings are there."""
@@ -135,9 +168,10 @@ def read_once(
             raise CatalogError(f"{each.name} reads photos, and there are none: name them with --image or --images")
     _distinct(chosen)
     _remember(source)
-    extractions, stores, listings = extract(catalog, chosen, source.store, workers=workers, retry_failed=retry_failed)
+    extractions, stores, keys = extract(catalog, chosen, source.store, workers=workers, retry_failed=retry_failed)
     _say_counts(catalog, extractions)
-    return Read(source, catalog, extractions, stores, open_features(listings, stores))
+    tuned = tuple(each for each in chosen if isinstance(each, TunedEncoder))
+    return Read(source, catalog, extractions, stores, open_features(keys, stores), keys, tuned)
 
 
 def _distinct(encoders: Sequence[Encoder]) -> None:
@@ -219,12 +253,22 @@ def need_labels(read: Read) -> None:
         raise CatalogError(f"no categories of {read.source.path} to learn from: name their column with --label")
 
 
+def refuse_learnt(read: Read) -> None:
+    """Raise ModelError where an encoder was fine-tuned on some of the listings that folds would judge it on."""
+    if read.learnt.any():
+        raise ModelError(
+            f"a fine-tuned encoder learnt from {read.learnt.sum():,} of these listings and would be praised for it: "
+            "judge it with 'headstart train', or name the encoder it was made of in 'headstart benchmark --fine-tune'"
+        )
+
+
 def judge(read: Read, settings: Any, out: Path, *, title: str, command: str, drawn: bool = False) -> BenchmarkResult:
     """Run the benchmark and write its report into `out`."""
     from headstart.reports.benchmark import benchmark
     from headstart.reports.render import writable, write_report
 
     need_labels(read)
+    refuse_learnt(read)
     writable(out)
 
     result = benchmark(

@@ -89,6 +89,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         y: Sequence[Any] | np.ndarray | None = None,
         groups: np.ndarray | None = None,
         texts: Sequence[str | None] | None = None,
+        learnt: np.ndarray | None = None,
     ) -> Self:
         """Learn from the listings that have a category.
 
@@ -102,6 +103,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             groups: near-duplicate group of each listing ``(n,)``; if not given found among all pairs of Features, and
                 each row of an array by itself.
             texts: of each listing, where words are a member.
+            learnt: listings that an encoder was fine-tuned on ``(n,)`` bool, which are not held back; None for none.
 
         Raises:
             ModelError: fewer than two categories, or no vectors of an encoder.
@@ -123,13 +125,14 @@ class Classifier(ClassifierMixin, BaseEstimator):
             rows = np.flatnonzero(known)
             features, groups = features.take(rows), np.asarray(groups)[rows]
             texts = texts if texts is None else [texts[row] for row in rows.tolist()]
+            learnt = learnt if learnt is None else learnt[rows]
 
         names = tuple(features.vectors) if self.encoders is None else tuple(self.encoders)
         settings = {name: value for name, value in self.get_params().items() if name not in ("encoders", "seed")}
         self.config_ = HeadConfig(names, **settings)
         if unknown := [name for name in names if name not in features.vectors]:
             raise ModelError(f"no vectors of {unknown[0]}; there are those of: {', '.join(features.vectors)}")
-        listings = Listings(features, codes, len(self.classes_), np.asarray(groups), texts)
+        listings = Listings(features, codes, len(self.classes_), np.asarray(groups), texts, learnt)
         members, side = members_of(self.config_), whole_side(listings, self.seed)
         panel = Panel(listings, [side], members, self.seed)
         fused = panel.fuse(members, 0)

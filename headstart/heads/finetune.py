@@ -139,6 +139,7 @@ class Tuning:
         seed: Sequence[int],
         deadline: float = math.inf,
         advance: Callable[[int], object] = lambda rows: None,
+        better: Callable[[int], object] = lambda epoch: None,
     ) -> Course:
         """Train on some rows for as long as that lowers the loss of others; what is lowest is kept.
 
@@ -151,6 +152,7 @@ class Tuning:
             seed: of the order of the listings, and of all that is dropped.
             deadline: by `time.perf_counter`; it is over by then, give or take a step.
             advance: told how many rows have just been learnt from.
+            better: told each epoch that is the best so far, while its weights are in place.
 
         Raises:
             ModelError: a loss is not finite.
@@ -193,6 +195,7 @@ class Tuning:
                 raise ModelError(self._not_finite(epoch, steps))
             if losses[-1] < losses[best]:
                 kept, best = self._values(), epoch
+                better(epoch)
             if stop != "epochs":
                 break
             if epoch - best >= config.patience:

@@ -54,18 +54,21 @@ class Listings:
     """Near-duplicate group of each ``(n,)``."""
     texts: Sequence[str | None] | None = field(default=None)
     """Of each, for words."""
+    learnt: np.ndarray | None = field(default=None)
+    """Those that an encoder was fine-tuned on ``(n,)`` bool; None for none. What heads say of them is too sure."""
 
 
 def cut(listings: Listings, fold: Fold, seed: Sequence[int], folds: int = INNER_FOLDS) -> Side:
     """Inner folds of a fold's training side; none, and the reason, where its categories are too small.
 
     A category with one group of listings cannot be held back: it is learnt from in every inner fold that tests none of
-    that group.
+    that group. So are listings that an encoder has learnt from.
     """
     rows = fold.side
     codes, groups = listings.codes[rows], np.unique(listings.groups[rows], return_inverse=True)[1]
-    pairs = np.unique(codes * (groups.max() + 1) + groups)
-    several = np.bincount(pairs // (groups.max() + 1), minlength=codes.max() + 1)[codes] > 1
+    free = np.ones(len(rows), bool) if listings.learnt is None else ~listings.learnt[rows]
+    pairs = np.unique(codes[free] * (groups.max() + 1) + groups[free])
+    several = free & (np.bincount(pairs // (groups.max() + 1), minlength=codes.max() + 1)[codes] > 1)
     judged, alone = np.flatnonzero(several), np.flatnonzero(~several)
     if len(np.unique(codes[judged])) < 2:
         return Side(fold, (), "fewer than two categories have two distinct listings")

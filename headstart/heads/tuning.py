@@ -23,7 +23,7 @@ from headstart.extract.run import extract
 from headstart.extract.trunk import Trunk
 from headstart.files import write_atomically
 from headstart.heads.config import HeadConfig
-from headstart.heads.finetune import Course, Source, TuneConfig, Tuning
+from headstart.heads.finetune import Course, Source, TuneConfig, Tuning, variables_of
 from headstart.heads.inputs import Activations, Contents, KeptVectors
 from headstart.heads.nested import Listings
 from headstart.heads.splits import Fold
@@ -143,6 +143,10 @@ class Workshop:
             ]
             self._tunings[member] = Tuning(member, head, sources, listings, self.config)
         return self._tunings[member]
+
+    def values(self, name: str) -> list[np.ndarray]:
+        """What the variables of an encoder's whole network are now, in its own order."""
+        return [each.numpy() for each in variables_of(self.sources[name].whole)]
 
     def _load_tops(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray) -> None:
         trunks = []

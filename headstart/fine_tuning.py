@@ -1,0 +1,163 @@
+"""Fine-tune one encoder on a catalogue, judge it on a holdout beside its frozen self, and save it as an encoder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headstart.errors import EncoderError, ModelError
+from headstart.extract.registry import encoder
+from headstart.extract.tuned import save_tuned
+from headstart.modelling import Labelled, labelled
+from headstart.progress import progress, say
+from headstart.workflow import Read
+
+if TYPE_CHECKING:
+    from headstart.heads.finetune import Course, Depth
+    from headstart.reports.result import Interval
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What fine-tuning an encoder was worth, on listings it had not seen."""
+
+    encoder: str
+    depth: Depth
+    course: Course
+    train_rows: int
+    """Those that said when to stop included."""
+    test_rows: int
+    frozen: Interval
+    """Accuracy of a head on the frozen encoder, which learnt from all of these."""
+    tuned: Interval
+    only_tuned: int
+    """Listings that only the tuned one got right, one of each near-duplicate group."""
+    only_frozen: int
+    p_value: float
+    """McNemar's exact test."""
+    saved: bool
+
+
+def fine_tune(
+    read: Read,
+    depth: Depth,
+    share: float,
+    seed: int,
+    minutes: float,
+    save: Path | None,
+    cosine: float = 0.95,
+    settings: dict[str, Any] | None = None,
+) -> FineTuned:
+    """Fine-tune the one encoder that was read.
+
+    The best so far is saved whenever it gets better, so that a run that is killed leaves it.
+
+    Args:
+        read: from `read_once`, with one encoder.
+        depth: ``"top"`` or ``"full"``.
+        share: of the listings to hold out, near-duplicates kept whole.
+        seed: of the holdout and of all that is random.
+        minutes: at most.
+        save: folder for the encoder, or None.
+        cosine: nearer listings are near-duplicates.
+        settings: others of the TuneConfig.
+
+    Raises:
+        HeadstartError: several encoders, one that cannot be tuned, too few listings, or a loss that is not finite.
+    """
+    from headstart.heads.bank import HeadBank, HeadTask
+    from headstart.heads.config import HeadConfig
+    from headstart.heads.finetune import TuneConfig
+    from headstart.heads.nested import INNER_SHARE
+    from headstart.heads.splits import holdout
+    from headstart.heads.tuning import Workshop
+    from headstart.reports.compare import mcnemar
+    from headstart.reports.metrics import GroupBootstrap, accuracy
+
+    if len(read.stores) != 1:
+        raise EncoderError(
+            f"one encoder at a time is fine-tuned, {len(read.stores)} are named: give --encoder once, such as "
+            f"--encoder {read.stores[0].name}"
+        )
+    deadline = time.perf_counter() + 60 * minutes
+    (name,) = read.features.vectors
+    found = labelled(read, cosine)
+    listings = found.listings
+    there = np.flatnonzero(listings.features.present[name])
+    seen, held = (there[rows] for rows in holdout(listings.codes[there], listings.groups[there], share, seed))
+    train, inner = (seen[rows] for rows in holdout(listings.codes[seen], listings.groups[seen], INNER_SHARE, seed))
+    if not len(held) or not len(inner):
+        raise ModelError(f"{len(there)} listings are too few to hold some out, and to stop by others: give more")
+    base, member, config = encoder(name), HeadConfig((name,)), TuneConfig(depth=depth, **(settings or {}))
+    workshop = Workshop(read.catalog, read.features, [base], found.rows, read.source.store, config)
+    tasks = [HeadTask(member, train, inner, seed), HeadTask(member, train, inner, seed, scout=True)]
+    bank = HeadBank(listings.features, listings.codes, listings.classes, tasks).fit()
+    head = bank.network(1, logits=True)
+    tuning, saved = workshop.tuning(listings, member, head), 0
+
+    def keep(epoch: int, finished: bool = False) -> None:
+        nonlocal saved
+        if save is not None:
+            told = {**asdict(config), "seed": seed, "epoch": epoch, "finished": finished}
+            save_tuned(save, base, workshop.values(name), _keys(read, found, seen), told)
+            saved = epoch
+
+    with progress(f"fine-tuning {name}", config.epochs * len(train)) as advance:
+        try:
+            course = tuning.fit(head, train, inner, (seed, 0), deadline, advance, keep)
+        except KeyboardInterrupt:
+            if saved:
+                say(f"the best so far, of epoch {saved}, is in {save}")
+            raise
+    right = bank.log_probabilities([held, held])[0].argmax(axis=1) == listings.codes[held]
+    tuned = right
+    if course.best:
+        keep(course.best, finished=True)
+        tuned = tuning.log_probabilities(held).argmax(axis=1) == listings.codes[held]
+    bootstrap = GroupBootstrap(listings.groups[held], seed=seed)
+    one = np.unique(listings.groups[held], return_index=True)[1]  # near-duplicates are right or wrong together
+    return FineTuned(
+        name,
+        depth,
+        course,
+        len(seen),
+        len(held),
+        accuracy(right[None], bootstrap),
+        accuracy(tuned[None], bootstrap),
+        *mcnemar(tuned[one], right[one]),
+        bool(saved),
+    )
+
+
+def _keys(read: Read, found: Labelled, rows: np.ndarray) -> np.ndarray:
+    """Keys of the contents of these listings."""
+    keys, _ = read.keys.keys(read.stores[0].modality)
+    return np.ascontiguousarray(keys[:, found.rows[rows]])
+
+
+def in_words(found: FineTuned) -> str:
+    """What came of it, in two lines."""
+    from headstart.reports import wording
+    from headstart.reports.result import ALPHA
+
+    course = found.course
+    ended = {
+        "inner rows": "as the listings that say when to stop got no better",
+        "epochs": "as all epochs were done",
+        "budget": "as the time was up",
+    }[course.stop]
+    took = f"{len(course.losses) - 1} epochs in {wording.seconds(course.seconds)}, ended {ended}"
+    if not course.best:
+        return f"no epoch was better than none: the frozen encoder is kept\n{took}"
+    told = "not distinguishable"
+    if found.p_value < ALPHA:
+        told = "better" if found.only_tuned > found.only_frozen else "worse"
+    return (
+        f"fine-tuned alone is right {found.only_tuned} times, frozen alone {found.only_frozen} times: {told} "
+        f"({wording.p_value(found.p_value)}, McNemar)\nepoch {course.best} is kept; {took}; learnt from "
+        f"{found.train_rows:,} listings, judged on {found.test_rows:,} others"
+    )
