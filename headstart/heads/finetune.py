@@ -133,7 +133,7 @@ class Tuning:
 
     def fit(
         self,
-        head: Any,
+        head: Sequence[np.ndarray],
         train: np.ndarray,
         inner: np.ndarray,
         seed: Sequence[int],
@@ -146,7 +146,7 @@ class Tuning:
         The networks begin as they were at first, whatever was tuned before.
 
         Args:
-            head: whose weights to begin with; it has learnt from `train` alone.
+            head: weights to begin with, of one that has learnt from `train` alone, as its ``get_weights`` gives them.
             train: row numbers to learn from.
             inner: row numbers that say when to stop.
             seed: of the order of the listings, and of all that is dropped.
@@ -155,17 +155,23 @@ class Tuning:
             better: told each epoch that is the best so far, while its weights are in place.
 
         Raises:
-            ModelError: a loss is not finite.
+            ModelError: a loss is not finite, or there are no listings to stop by.
         """
+        train, inner = (rows[self.present[rows].any(axis=1)] for rows in (train, inner))
+        if not len(inner) or not len(train):
+            raise ModelError(
+                f"fine-tuning {self._named}: no listings to stop by among {len(train)} to learn from: give more"
+            )
         started = time.perf_counter()
         tf, config = tensorflow(), self.config
         self._rng = np.random.default_rng(seed)
         initial = [value for source in self.sources for value in source.initial]
-        self._assign([*initial, *(variable.numpy() for variable in variables_of(head))])
+        self._assign([*initial, *head])
         for slot in (self._steps, *self._slots[0], *self._slots[1]):
             slot.assign(tf.zeros_like(slot))
         weights = _class_weights(self.codes, train, self.classes)
         losses = [self._loss(inner, weights)]
+        self._check(losses[0], 0, 0)
         looking = time.perf_counter() - started
         kept, best = self._values(), 0
         stop: Stop = "epochs"
@@ -187,12 +193,10 @@ class Tuning:
                     tf.constant(rate * (1 + math.cos(math.pi * done)) / 2, tf.float32),
                     tf.constant(self._rng.integers(0, 2**31 - 1, 2), tf.int32),
                 )
-                if not math.isfinite(float(loss)):
-                    raise ModelError(self._not_finite(epoch, number))
+                self._check(float(loss), epoch, number)
                 advance(len(rows))
             losses.append(self._loss(inner, weights))
-            if not math.isfinite(losses[-1]):
-                raise ModelError(self._not_finite(epoch, steps))
+            self._check(losses[-1], epoch, steps)
             if losses[-1] < losses[best]:
                 kept, best = self._values(), epoch
                 better(epoch)
@@ -297,11 +301,16 @@ class Tuning:
         for variable, value in zip(self.variables, values, strict=True):
             variable.assign(value)
 
-    def _not_finite(self, epoch: int, step: int) -> str:
-        return (
-            f"fine-tuning {' and '.join(self.member.encoders)}: the loss is not finite in epoch {epoch}, step {step}: "
-            f"give a learning rate below {self.config.learning_rate:g}"
-        )
+    def _check(self, loss: float, epoch: int, step: int) -> None:
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"fine-tuning {self._named}: the loss is not finite in epoch {epoch}, step {step}: "
+                f"give a learning rate below {self.config.learning_rate:g}"
+            )
+
+    @property
+    def _named(self) -> str:
+        return " and ".join(self.member.encoders)
 
 
 def variables_of(network: Any) -> list[Any]:

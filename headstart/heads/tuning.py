@@ -121,8 +121,9 @@ class Workshop:
         if (kept := _read(path)) is not None:
             return kept
         with Peak() as peak, progress(what, self.config.epochs * len(fold.train)) as advance:
+            weights = head.get_weights()  # now: the first head is the one that is trained
             tuning = self.tuning(listings, member, head)
-            course = tuning.fit(head, fold.train, fold.inner, seed, deadline, advance)
+            course = tuning.fit(weights, fold.train, fold.inner, seed, deadline, advance)
             inner = tuning.log_probabilities(fold.inner)
             started = time.perf_counter()
             test = tuning.log_probabilities(fold.test)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ from headstart.heads.tuning import Workshop
 from headstart.reports import wording
 from headstart.reports.compare import compare_all
 from headstart.reports.confidence import confidence
+from headstart.reports.examples import confused
 from headstart.reports.judging import FUSED, PAIRS, Judgement, Jury, approaches, split_in_half, title
 from headstart.reports.learning import learning_curve
 from headstart.reports.metrics import GroupBootstrap, accuracy, figures, hits
@@ -120,20 +123,21 @@ def benchmark(
     jury = Jury(listings, configs, judged.grouped, judged.ungrouped, settings.seed)
     encoders = _encoder_figures(extractions, stores)
     encoding = {figure.name: figure.seconds for figure in encoders}
-    found, correct, losses = [], {}, []
+    found, correct, losses, said = [], {}, [], {}
     for name, config in configs.items():
         judgement = jury.judge(name, settings.error_rate, settings.coverage)
         correct[name] = hits(listings.codes, judgement.probabilities)
         losses.append(judgement.inner_losses)
+        said[name] = judgement.probabilities.argmax(axis=2), judgement.probabilities.max(axis=2)
         cost = _seconds(listings, config, encoding)
         found.append(_approach(name, config, judgement, judged, bootstrap, cost, settings.seed))
     chosen = min(found, key=lambda approach: approach.inner_loss).name
     choosing = accuracy(_by_choice(list(correct.values()), np.stack(losses), judged.grouped), bootstrap)
     alone = [(name.partition(": ")[0], name) for name in correct if ": " in name]
     alone += [(a, b) for (kind, a), (other, b) in combinations(alone, 2) if kind == other]
-    said = {frozenset(pair) for pair in PAIRS}
+    usual = {frozenset(pair) for pair in PAIRS}
     asked = [
-        (chosen, other) for other in (TEXT, "control") if frozenset((chosen, other)) not in said and chosen != other
+        (chosen, other) for other in (TEXT, "control") if frozenset((chosen, other)) not in usual and chosen != other
     ]
     pairs = [(a, b) for a, b in (*PAIRS, *asked, *alone) if a in correct and b in correct]
     comparisons = compare_all(correct, pairs, bootstrap, judged.grouped)
@@ -167,6 +171,7 @@ def benchmark(
             INNER_FOLDS,
             settings.error_rate,
             settings.coverage,
+            _digest(judged),
         ),
         duplicates=Duplicates(
             cosine=settings.cosine,
@@ -183,8 +188,29 @@ def benchmark(
             jury, [name for name in (TEXT, IMAGE, "late", "control") if name in configs], bootstrap, settings.seed
         ),
         tuning=tuning,
+        confused=confused(
+            catalog,
+            features.ids,
+            np.flatnonzero(mask),
+            listings.texts or [],
+            listings.groups,
+            listings.codes,
+            *said[chosen],
+            judged.names,
+        ),
         provenance={"date": now(), "command": command, "machine": machine(), **versions()},
     )
+
+
+def _digest(judged: _Judged) -> str:
+    """`Protocol.splits`."""
+    folds = np.empty((1 + judged.grouped[-1].repeat, len(judged.listings.codes)), int)
+    for number, fold in enumerate(judged.grouped):
+        folds[fold.repeat, fold.test] = number
+    digest = hashlib.sha256()
+    for name, code, places in zip(judged.listings.features.ids, judged.listings.codes, folds.T.tolist(), strict=True):
+        digest.update(json.dumps([name, judged.names[code], *places]).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def _by_choice(correct: Sequence[np.ndarray], losses: np.ndarray, folds: Sequence[Fold]) -> np.ndarray:

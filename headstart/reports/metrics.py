@@ -35,7 +35,7 @@ class Figures:
     top3: Interval
     folds: tuple[float, ...]
     per_class: tuple[ClassFigures, ...]
-    confusion: tuple[tuple[float, ...], ...]
+    confusion: tuple[tuple[int, int, float], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +200,7 @@ def figures(
         top3=Interval(1.0, 1.0, 1.0) if certain else accuracy(hits(labels, probabilities, top=3), bootstrap),
         folds=tuple(float(correct[fold.repeat, fold.test].mean()) for fold in folds),
         per_class=_per_class(labels, confusion, classes, bootstrap.groups),
-        confusion=tuple(tuple(row) for row in confusion.mean(axis=0).tolist()),
+        confusion=_pairs(confusion.mean(axis=0)),
     )
 
 
@@ -211,6 +211,12 @@ def ratio(sums: np.ndarray) -> np.ndarray:
 
 def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def _pairs(confusion: np.ndarray) -> tuple[tuple[int, int, float], ...]:
+    """What of a matrix is not zero, row after row."""
+    true, given = np.nonzero(confusion)
+    return tuple(zip(true.tolist(), given.tolist(), confusion[true, given].tolist(), strict=True))
 
 
 def _f1(right: np.ndarray, support: np.ndarray, said: np.ndarray) -> np.ndarray:

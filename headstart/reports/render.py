@@ -53,7 +53,7 @@ def html(result: BenchmarkResult) -> str:
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         figures={name: Markup(drawing.svg) for name, drawing in drawings.items()},
         drawn={name: drawing.table for name, drawing in drawings.items()},
-        shares=_shares(chosen),
+        shares=_shares(chosen) if len(chosen.per_class) <= MATRIX_CLASSES else None,
     )
 
 
@@ -252,7 +252,7 @@ def _shares(approach: Approach) -> list[list[float]]:
     What is right by its share of the row, a mistake by its share of the most frequent one: against what is
     right, the mistakes of a good approach would not show at all.
     """
-    matrix = approach.confusion
+    matrix = approach.matrix()
     worst = max((n for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j), default=0)
     return [
         [n and round(n / sum(row) if i == j else 0.15 + 0.85 * n / worst, 2) for j, n in enumerate(row)]

@@ -1,13 +1,18 @@
 """What a benchmark found, as plain data: written to results.json and read back from it.
 
-Format 3. Figures are fractions between 0 and 1, times are seconds, intervals are at 95 %.
+Format 3. Figures are fractions between 0 and 1, times are seconds, intervals are
+at 95 %.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from headstart.errors import HeadstartError
+from headstart.reports.reading import NotThatError, restored
 
 FORMAT = 3
 ALPHA = 0.05
@@ -143,8 +148,9 @@ class Approach:
     folds: tuple[float, ...]
     """Accuracy of each test fold, repeat after repeat."""
     per_class: tuple[ClassFigures, ...]
-    confusion: tuple[tuple[float, ...], ...]
-    """Listings of category i (row) put into category j (column), averaged over the repeats."""
+    confusion: tuple[tuple[int, int, float], ...]
+    """Category i, category j, and how many listings of i were put into j, averaged over the repeats; pairs that
+    occur, by their places in `per_class`."""
     ungrouped_accuracy: Interval
     """The same approach on one repeat of folds that ignore near-duplicates, in all its choices, too."""
     confidence: Confidence
@@ -154,6 +160,36 @@ class Approach:
     """Mean cross-entropy on the inner folds of the training sides, in nats: what approaches are chosen by."""
     weights: dict[str, float]
     """Mean weight of each member of a fusion (of one: 1 / temperature), and of the prior, for listings with all."""
+
+    def matrix(self) -> list[list[float]]:
+        """`confusion` with its zeros, a row for each category: of 1,000 categories a million numbers."""
+        rows = [[0.0] * len(self.per_class) for _ in self.per_class]
+        for true, given, number in self.confusion:
+            rows[true][given] = number
+        return rows
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A listing put into a wrong category."""
+
+    id: str
+    text: str
+    """How it begins."""
+    photo: str
+    """Its file, as the folder was named; empty where there is none."""
+    probability: float
+    """Given to the wrong category, averaged over the repeats in which it was the most probable."""
+
+
+@dataclass(frozen=True)
+class Confused:
+    """Two categories that the chosen approach confuses, with listings to look at."""
+
+    category: str
+    given: str
+    examples: tuple[Mistake, ...]
+    """Of different near-duplicate groups, the surest mistakes first."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +313,9 @@ class Protocol:
     """Wrong categories allowed among what is accepted."""
     coverage: float
     """How often sets are to hold the right category."""
+    splits: str
+    """SHA-256 of the judged listings' ids, categories and folds, in hexadecimal: where it is the same, two results are
+    of the same listings, cut alike."""
 
 
 @dataclass(frozen=True)
@@ -316,6 +355,8 @@ class BenchmarkResult:
     """Date, command, machine, Python and library versions: name → value."""
     tuning: FineTuning | None = None
     """None where nothing was to be fine-tuned."""
+    confused: tuple[Confused, ...] = ()
+    """The pairs of categories confused most often, by `chosen`."""
     format: int = field(default=FORMAT)
 
     @property
@@ -324,5 +365,32 @@ class BenchmarkResult:
         return next(approach for approach in self.approaches if approach.name == self.chosen)
 
     def to_json(self) -> str:
-        """The result as results.json holds it."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """The result as results.json holds it, lists of numbers on one line each."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+        # No string is touched: a line break in one is written as \\n.
+        return re.sub(r"\[\n\s*([-+.\deE,\s]+?)\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> BenchmarkResult:
+        """The result that `to_json` gave, of this format.
+
+        Raises:
+            HeadstartError: of another format, no benchmark's result, or damaged.
+        """
+        try:
+            told = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise HeadstartError(f"no benchmark's results.json ({error}): name one") from None
+        found = told.get("format") if isinstance(told, dict) else None
+        if found != FORMAT:
+            raise HeadstartError(
+                f"a results.json of format {str(found)[:20]!r}; this headstart reads format {FORMAT}: "
+                "run the benchmark again"
+            )
+        try:
+            result = restored(cls, told)
+        except NotThatError as error:
+            raise HeadstartError(f"a damaged results.json: {str(error)[:150]!r}; run the benchmark again") from None
+        if result.chosen not in {approach.name for approach in result.approaches}:
+            raise HeadstartError("a damaged results.json: chosen names no approach; run the benchmark again")
+        return result

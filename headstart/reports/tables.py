@@ -275,23 +275,18 @@ def tuning(found: FineTuning) -> Table:
 def confusion(approach: Approach) -> Table:
     """Listings of each category (row) by the category they were put into (column); empty where none."""
     labels = tuple(c.label for c in approach.per_class)
-    rows = zip(labels, approach.confusion, strict=True)
+    rows = zip(labels, approach.matrix(), strict=True)
     return Table(("Category", *labels), tuple((label, *(count(n) if n else "" for n in row)) for label, row in rows))
 
 
 def confused_pairs(approach: Approach, most: int) -> Table:
     """The mistakes made most often: true category, category given, listings, share of the true one."""
-    labels = [c.label for c in approach.per_class]
-    mistakes = [
-        (-number, true, given)
-        for true, row in enumerate(approach.confusion)
-        for given, number in enumerate(row)
-        if number > 0 and given != true
-    ]
+    classes = approach.per_class
+    mistakes = sorted((-number, true, given) for true, given, number in approach.confusion if given != true)
     return Table(
         ("Category", "Taken for", "Listings", "Share"),
         tuple(
-            (labels[true], labels[given], count(-less), percent(-less / sum(approach.confusion[true])))
-            for less, true, given in sorted(mistakes)[:most]
+            (classes[true].label, classes[given].label, count(-less), percent(-less / classes[true].rows))
+            for less, true, given in mistakes[:most]
         ),
     )

@@ -132,7 +132,7 @@ def approach(place: int, labels: Sequence[str], rows: int) -> Approach:
             ClassFigures(label, rows, float(p), around(float(r), 0.045), float(f))
             for label, p, r, f in zip(labels, precision, recall, f1, strict=True)
         ),
-        confusion=tuple(tuple(float(n) for n in row) for row in confusion),
+        confusion=tuple((int(i), int(j), float(confusion[i, j])) for i, j in np.argwhere(confusion)),
         ungrouped_accuracy=around(accuracy + 0.007, 0.014),
         confidence=confidence(accuracy, classes, rows * classes),
         missing=without(name, accuracy, classes),
@@ -163,7 +163,9 @@ def make(labels: Sequence[str] = CATEGORIES, rows: int = 150, drawn: bool = True
             rare={"Jouets": 4, "Livres": 1},
             problems={"photo missing": 41, "photo unreadable": 2, "no label": 7},
         ),
-        protocol=Protocol(folds=5, repeats=2, seed=0, resamples=2000, inner_folds=4, error_rate=0.02, coverage=0.95),
+        protocol=Protocol(
+            folds=5, repeats=2, seed=0, resamples=2000, inner_folds=4, error_rate=0.02, coverage=0.95, splits="5a" * 32
+        ),
         duplicates=Duplicates(cosine=0.95, groups=37, rows=81, largest=4),
         encoders=(
             EncoderFigures("use-multilingual-v3", "text", 512, "8f3a" * 16, judged - 40, 5.21, "2 cores, x86_64"),

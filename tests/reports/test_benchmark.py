@@ -206,8 +206,8 @@ def test_what_cannot_be_judged_is_counted(result: BenchmarkResult) -> None:
 
 def test_every_judged_listing_is_judged_once_a_repeat(result: BenchmarkResult) -> None:
     for approach in result.approaches:
-        assert np.sum(approach.confusion, axis=1) == pytest.approx([28] * 3)
-        assert sum(approach.confusion[code][code] for code in range(3)) / 84 == pytest.approx(approach.accuracy.mean)
+        assert np.sum(approach.matrix(), axis=1) == pytest.approx([28] * 3)
+        assert np.trace(approach.matrix()) / 84 == pytest.approx(approach.accuracy.mean)
         assert len(approach.folds) == 6
         for figures in approach.per_class:
             assert figures.rows == 28

@@ -116,10 +116,10 @@ def test_confusion_and_its_pairs(result: BenchmarkResult) -> None:
     best = result.chosen_approach
     matrix = tables.confusion(best)
     assert matrix.header[1:] == tuple(row[0] for row in matrix.rows)
-    assert matrix.rows[0][1] == f"{best.confusion[0][0]:.0f}"
+    assert matrix.rows[0][1] == f"{best.matrix()[0][0]:.0f}"
     pairs = tables.confused_pairs(best, 5)
     counts = [float(row[2]) for row in pairs.rows]
-    off = [n for i, row in enumerate(best.confusion) for j, n in enumerate(row) if i != j]
+    off = [n for i, j, n in best.confusion if i != j]
     assert counts == sorted(off, reverse=True)[:5]
     assert all(true != given for true, given, *_ in pairs.rows)
 
