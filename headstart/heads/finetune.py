@@ -19,7 +19,7 @@ import numpy as np
 
 from headstart.errors import ModelError
 from headstart.heads.config import HeadConfig
-from headstart.heads.fusion import Pattern
+from headstart.heads.fusion import Pattern, fit_fusion
 from headstart.heads.nested import Listings
 from headstart.runtime import keras, tensorflow
 
@@ -80,8 +80,8 @@ class Course:
     """How a fine-tuning went."""
 
     losses: tuple[float, ...]
-    """Mean cross-entropy of the inner rows in nats, class weights included: before the first step, then after each
-    epoch."""
+    """Mean cross-entropy of the inner rows in nats, the head's confidence set right by them: before the first step, then
+    after each epoch."""
     best: int
     """Epoch whose weights are kept; 0 for none."""
     stop: Stop
@@ -138,6 +138,7 @@ class Tuning:
         inner: np.ndarray,
         seed: Sequence[int],
         deadline: float = math.inf,
+        later: int = 0,
         advance: Callable[[int], object] = lambda rows: None,
         better: Callable[[int], object] = lambda epoch: None,
     ) -> Course:
@@ -151,6 +152,7 @@ class Tuning:
             inner: row numbers that say when to stop.
             seed: of the order of the listings, and of all that is dropped.
             deadline: by `time.perf_counter`; it is over by then, give or take a step.
+            later: so many rows will be looked at once it is over, and before the deadline, too.
             advance: told how many rows have just been learnt from.
             better: told each epoch that is the best so far, while its weights are in place.
 
@@ -170,9 +172,11 @@ class Tuning:
         for slot in (self._steps, *self._slots[0], *self._slots[1]):
             slot.assign(tf.zeros_like(slot))
         weights = _class_weights(self.codes, train, self.classes)
-        losses = [self._loss(inner, weights)]
+        self.log_probabilities(inner[:1])  # TensorFlow traces the network now, which is no part of looking
+        began = time.perf_counter()
+        losses = [self._loss(inner)]
         self._check(losses[0], 0, 0)
-        looking = time.perf_counter() - started
+        looking = (time.perf_counter() - began) * (1 + later / len(inner))
         kept, best = self._values(), 0
         stop: Stop = "epochs"
         steps = -(-len(train) // config.batch)
@@ -195,7 +199,7 @@ class Tuning:
                 )
                 self._check(float(loss), epoch, number)
                 advance(len(rows))
-            losses.append(self._loss(inner, weights))
+            losses.append(self._loss(inner))
             self._check(losses[-1], epoch, steps)
             if losses[-1] < losses[best]:
                 kept, best = self._values(), epoch
@@ -289,10 +293,15 @@ class Tuning:
             )
         return loss
 
-    def _loss(self, rows: np.ndarray, weights: np.ndarray) -> float:
-        said = self.log_probabilities(rows)
-        each = weights[self.codes[rows]]
-        return float(-(each * said[np.arange(len(rows)), self.codes[rows]]).sum() / each.sum())
+    def _loss(self, rows: np.ndarray) -> float:
+        """As in `Course.losses`; a head that only grew too sure of itself, which a temperature mends, is no worse."""
+        said, codes = self.log_probabilities(rows)[None], self.codes[rows]
+        if not np.isfinite(said).all():
+            return math.nan
+        every = frozenset(["all"])
+        there = {"all": np.ones(len(rows), bool)}
+        fused = fit_fusion({every: said}, there["all"][None], there, codes, [every])
+        return float(-fused.log_probabilities(said, there["all"][None], there)[np.arange(len(rows)), codes].mean())
 
     def _values(self) -> list[np.ndarray]:
         return [each.numpy() for each in self.variables]

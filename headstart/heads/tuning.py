@@ -123,7 +123,8 @@ class Workshop:
         with Peak() as peak, progress(what, self.config.epochs * len(fold.train)) as advance:
             weights = head.get_weights()  # now: the first head is the one that is trained
             tuning = self.tuning(listings, member, head)
-            course = tuning.fit(weights, fold.train, fold.inner, seed, deadline, advance)
+            later = len(fold.inner) + len(fold.test)
+            course = tuning.fit(weights, fold.train, fold.inner, seed, deadline, later, advance)
             inner = tuning.log_probabilities(fold.inner)
             started = time.perf_counter()
             test = tuning.log_probabilities(fold.test)

@@ -160,6 +160,14 @@ def test_the_time_is_kept_and_the_best_so_far_is_left(case: Case) -> None:
     course = tuning.fit(case.weights, case.fold.train, case.fold.inner, (0,), deadline=time.perf_counter())
     assert (course.best, course.stop) == (0, "budget")
 
+    class Enough(Exception):
+        pass
+
+    def enough(epoch: int) -> None:
+        raise Enough
+
+    with pytest.raises(Enough):  # TensorFlow has traced a step now, however long that takes here
+        tuning.fit(case.weights, case.fold.train, case.fold.inner, (0,), better=enough)
     told: list[int] = []
     end = time.perf_counter() + 3
     course = tuning.fit(case.weights, case.fold.train, case.fold.inner, (0,), deadline=end, better=told.append)
