@@ -80,8 +80,8 @@ class Course:
     """How a fine-tuning went."""
 
     losses: tuple[float, ...]
-    """Mean cross-entropy of the inner rows in nats, the head's confidence set right by them: before the first step, then
-    after each epoch."""
+    """Mean cross-entropy of the inner rows in nats, the head's confidence set right by them: before the first step,
+    then after each epoch."""
     best: int
     """Epoch whose weights are kept; 0 for none."""
     stop: Stop

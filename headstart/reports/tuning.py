@@ -59,7 +59,7 @@ def fine_tuning(
         HeadstartError: a loss is not finite, or the folds are too small to have inner rows.
     """
     names = [name for name in APPROACHES if name in jury.members]
-    bench = _Bench(jury, names, workshop, seed)
+    bench = Bench(jury, names, workshop, seed)
     ends = started + 60 * minutes
     first = [fold for fold in jury.grouped if fold.repeat == 0]
     done, planned = 0, 1
@@ -96,8 +96,14 @@ def _plan(planned: int, every: int, minutes: float) -> str:
     return f"fine-tuning: {what} fit into {minutes:g} minutes: give --fine-tune-minutes for more"
 
 
-class _Bench:
-    """What is fine-tuned of the approaches, fold after fold."""
+class Bench:
+    """What is fine-tuned of the approaches, fold after fold.
+
+    Attributes:
+        names: the approaches of which an encoder can be fine-tuned.
+        workshop: where.
+        found: for each fold that is done, what came of each member.
+    """
 
     def __init__(self, jury: Jury, names: Sequence[str], workshop: Workshop, seed: int) -> None:
         """Train what the heads begin with: they have not seen the inner rows, by which fine-tuning stops."""
@@ -208,7 +214,7 @@ class _Bench:
                 FineTuned(
                     approach=name,
                     title=titles[name],
-                    encoders=self._tuned_encoders(name),
+                    encoders=self.tuned_encoders(name),
                     frozen=accuracy(right[1], bootstrap),
                     tuned=accuracy(right[0], bootstrap),
                     frozen_loss=log_loss(codes, frozen, bootstrap),
@@ -216,7 +222,7 @@ class _Bench:
                     comparison=comparison or _on_a_holdout(name, right[0][0], right[1][0], groups, bootstrap),
                     frozen_seconds=costs[name],
                     seconds=self._seconds(name, costs[name]),
-                    **self._told(name),
+                    **self.told(name),
                 )
             )
         adjusted = holm([each.comparison.p_value for each in found])
@@ -230,11 +236,13 @@ class _Bench:
     def _own(self, name: str) -> list[HeadConfig]:
         return [each for each in self.jury.members[name] if each in self.members]
 
-    def _tuned_encoders(self, name: str) -> tuple[str, ...]:
+    def tuned_encoders(self, name: str) -> tuple[str, ...]:
+        """Those of an approach that are fine-tuned."""
         every = dict.fromkeys(encoder for member in self._own(name) for encoder in member.encoders)
         return tuple(encoder for encoder in every if encoder in self.workshop.sources)
 
-    def _told(self, name: str) -> dict[str, Any]:
+    def told(self, name: str) -> dict[str, Any]:
+        """How an approach's tunings went, by the names of `FineTuned`'s fields."""
         courses = [(made[member].course, made[member].memory) for made in self.found for member in self._own(name)]
         return {
             "tunings": len(courses),
@@ -244,15 +252,18 @@ class _Bench:
             "memory": max(memory for _, memory in courses),
         }
 
+    def train_seconds(self, name: str) -> float:
+        """To fine-tune an approach's members on one fold, on average."""
+        return float(np.mean([sum(made[member].course.seconds for member in self._own(name)) for made in self.found]))
+
     def _seconds(self, name: str, frozen: Seconds) -> Seconds:
         """The frozen approach comes first: its vectors and its heads are needed, too."""
         every = [[made[member] for member in self._own(name)] for made in self.found]
-        train = np.mean([sum(each.course.seconds for each in fold) for fold in every])
         one = [sum(each.predict_seconds / len(each.test) for each in fold) for fold in every]
-        encode = sum(self.workshop.trunk_seconds.get(encoder, 0.0) for encoder in self._tuned_encoders(name))
+        encode = sum(self.workshop.trunk_seconds.get(encoder, 0.0) for encoder in self.tuned_encoders(name))
         return Seconds(
             frozen.encode + encode,
-            frozen.train + float(train),
+            frozen.train + self.train_seconds(name),
             frozen.predict + float(np.mean(one)) * len(self.jury.listings.codes),
         )
 
