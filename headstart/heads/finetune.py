@@ -2,8 +2,9 @@
 
 The head has learnt on frozen vectors before (linear probing, then fine-tuning: Kumar et al. 2022, arXiv 2202.10054), so
 that its first gradients do not spoil what the encoder knows. Lower layers take shorter steps than upper ones (Howard &
-Ruder 2018, arXiv 1801.06146), batch normalisation keeps the statistics it has, and inner rows say when to stop: before
-the first step, if no step does better.
+Ruder 2018, arXiv 1801.06146), and batch normalisation keeps the statistics it has. Inner rows say when to stop, and how
+far the first weights are moved towards the tuned ones (Wortsman et al. 2022, arXiv 2109.01903): not at all, if none do
+better than the first.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ Depth = Literal["top", "full"]
 Stop = Literal["inner rows", "epochs", "budget"]
 BETAS, EPSILON = (0.9, 0.999), 1e-7
 """Of Adam (Kingma & Ba 2015, arXiv 1412.6980)."""
-_LEAST = 1e-30
+SHARES = (0.75, 0.5, 0.25)
+"""Of the way from the first weights to the tuned ones, that are tried beside all of it."""
 
 
 class Source(Protocol):
@@ -61,7 +63,7 @@ class TuneConfig:
     """``full``: the whole network. ``top``: what lies above its trunk, from kept activations (`extract.trunk`)."""
     epochs: int = 12
     patience: int = 3
-    """Epochs without a lower inner loss before it ends."""
+    """Epochs without a lower inner loss than the lowest of those before it ends."""
     batch: int = 32
     learning_rate: float = 1e-4
     """Of the topmost layer, at its highest: it rises over the first epoch, then falls like a cosine."""
@@ -83,7 +85,9 @@ class Course:
     """Mean cross-entropy of the inner rows in nats, the head's confidence set right by them: before the first step,
     then after each epoch."""
     best: int
-    """Epoch whose weights are kept; 0 for none."""
+    """Epoch towards whose weights the first ones are moved; 0 where these are kept."""
+    share: float
+    """How far, from 0 for not at all to 1 for all the way."""
     stop: Stop
     seconds: float
 
@@ -177,7 +181,7 @@ class Tuning:
         losses = [self._loss(inner)]
         self._check(losses[0], 0, 0)
         looking = (time.perf_counter() - began) * (1 + later / len(inner))
-        kept, best = self._values(), 0
+        first, lowest = self._values(), 1
         stop: Stop = "epochs"
         steps = -(-len(train) // config.batch)
         for epoch in range(1, config.epochs + 1):
@@ -201,16 +205,25 @@ class Tuning:
                 advance(len(rows))
             losses.append(self._loss(inner))
             self._check(losses[-1], epoch, steps)
-            if losses[-1] < losses[best]:
-                kept, best = self._values(), epoch
-                better(epoch)
+            if epoch == 1 or losses[-1] < losses[lowest]:
+                tuned, lowest = self._values(), epoch
+                if losses[-1] < losses[0]:
+                    better(epoch)
             if stop != "epochs":
                 break
-            if epoch - best >= config.patience:
+            if epoch - lowest >= config.patience:
                 stop = "inner rows"
                 break
-        self._assign(kept)
-        return Course(tuple(losses), best, stop, time.perf_counter() - started)
+        found = {0.0: losses[0], 1.0: losses[lowest]}
+        for share in SHARES:
+            if time.perf_counter() + looking > deadline:
+                break
+            self._assign(_between(first, tuned, share))
+            found[share] = self._loss(inner)
+            self._check(found[share], lowest, steps)
+        share = min(found, key=found.__getitem__)
+        self._assign(_between(first, tuned, share))
+        return Course(tuple(losses), lowest if share else 0, share, stop, time.perf_counter() - started)
 
     def log_probabilities(self, rows: np.ndarray, lost: Pattern = frozenset()) -> np.ndarray:
         """What the tuned head says of these rows, had they lost some modalities, float32 ``(rows, K)``."""
@@ -326,6 +339,13 @@ def variables_of(network: Any) -> list[Any]:
     """What can be trained of a Keras model or a SavedModel, as TensorFlow's own variables."""
     k = keras()
     return [each.value if isinstance(each, k.Variable) else each for each in network.trainable_variables]
+
+
+def _between(first: Sequence[np.ndarray], last: Sequence[np.ndarray], share: float) -> list[np.ndarray]:
+    """So far on the straight way from the first values to the last; the ends are exact."""
+    if share in (0, 1):
+        return list(last if share else first)
+    return [((1 - share) * a + share * b).astype(a.dtype) for a, b in zip(first, last, strict=True)]
 
 
 def _class_weights(codes: np.ndarray, train: np.ndarray, classes: int) -> np.ndarray:

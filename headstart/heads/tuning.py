@@ -214,7 +214,7 @@ def _read(path: Path) -> Tuned | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             told = json.loads(str(arrays["told"]))
-            course = Course(tuple(told["losses"]), told["best"], told["stop"], told["seconds"])
+            course = Course(tuple(told["losses"]), *(told[name] for name in ("best", "share", "stop", "seconds")))
             return Tuned(arrays["inner"], arrays["test"], course, told["predict_seconds"], told["memory"])
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
         return None
