@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from headstart.heads.splits import Fold
-from headstart.reports.metrics import GroupBootstrap, ratio
+from headstart.reports.metrics import GroupBootstrap
 from headstart.reports.result import ALPHA, Comparison, Interval
 
 
@@ -37,19 +37,12 @@ def compare(
         bootstrap: over the same n rows.
         folds: those that both were judged on.
     """
-    gain, difference = correct_a.astype(float) - correct_b, gained(correct_a, correct_b, bootstrap)
-    by_fold = np.array([gain[fold.repeat, fold.test].mean() for fold in folds])
-    tested = float(np.mean([len(fold.test) / (gain.shape[1] - len(fold.test)) for fold in folds]))
-    p_value = corrected_t_test(by_fold, tested)
-    return Comparison(a, b, difference, p_value, verdict(difference, p_value))
+    return _compared([(a, b, _gain(correct_a, correct_b))], bootstrap, folds)[0]
 
 
 def gained(correct_a: np.ndarray, correct_b: np.ndarray, bootstrap: GroupBootstrap) -> Interval:
     """Accuracy of ``a`` minus accuracy of ``b``, with percentiles of the paired bootstrap; as in `compare`."""
-    gain = correct_a.astype(float) - correct_b
-    values = np.stack([gain.mean(axis=0), np.ones(gain.shape[1])], axis=1)
-    low, high = np.quantile(bootstrap.draws(values, ratio), [0.025, 0.975])
-    return Interval(float(gain.mean()), float(low), float(high))
+    return _differences([_gain(correct_a, correct_b)], bootstrap)[0]
 
 
 def compare_all(
@@ -59,11 +52,39 @@ def compare_all(
     folds: Sequence[Fold],
 ) -> tuple[Comparison, ...]:
     """`compare` each pair of names, with p-values adjusted by `holm` for their number."""
-    alone = [compare(a, b, correct[a], correct[b], bootstrap, folds) for a, b in pairs]
+    alone = _compared([(a, b, _gain(correct[a], correct[b])) for a, b in pairs], bootstrap, folds)
     adjusted = holm([one.p_value for one in alone])
     return tuple(
         replace(one, p_value=p, verdict=verdict(one.difference, p)) for one, p in zip(alone, adjusted, strict=True)
     )
+
+
+def _compared(
+    gains: Sequence[tuple[str, str, np.ndarray]], bootstrap: GroupBootstrap, folds: Sequence[Fold]
+) -> list[Comparison]:
+    """Each ``(a, b, gain)`` by itself, p-values as they are."""
+    found = []
+    for (a, b, gain), difference in zip(gains, _differences([each for *_, each in gains], bootstrap), strict=True):
+        by_fold = np.array([gain[fold.repeat, fold.test].mean() for fold in folds])
+        tested = float(np.mean([len(fold.test) / (gain.shape[1] - len(fold.test)) for fold in folds]))
+        p_value = corrected_t_test(by_fold, tested)
+        found.append(Comparison(a, b, difference, p_value, verdict(difference, p_value)))
+    return found
+
+
+def _gain(correct_a: np.ndarray, correct_b: np.ndarray) -> np.ndarray:
+    """1 where only ``a`` is right, −1 where only ``b`` is."""
+    return correct_a.astype(float) - correct_b
+
+
+def _differences(gains: Sequence[np.ndarray], bootstrap: GroupBootstrap) -> list[Interval]:
+    """The mean of each, with percentiles of the bootstrap: drawn once for all, as drawing is what takes time."""
+    if not gains:
+        return []
+    sums = np.stack([*(gain.mean(axis=0) for gain in gains), np.ones(gains[0].shape[1])], axis=1)
+    draws = bootstrap.draws(sums, lambda resampled: resampled[:, :-1] / resampled[:, -1:])
+    lows, highs = np.quantile(draws, [0.025, 0.975], axis=0).tolist()
+    return [Interval(float(gain.mean()), low, high) for gain, low, high in zip(gains, lows, highs, strict=True)]
 
 
 def corrected_t_test(differences: np.ndarray, test_to_train: float) -> float:

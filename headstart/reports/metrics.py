@@ -23,7 +23,7 @@ _Z = 1.959964  # 95 % of a normal distribution lies within as many standard devi
 _CHUNK = 2_000_000  # numbers held at once in each array while resampling: 16 MB
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Sums over listings ``(r, m)`` → one figure for each of the r resamples ``(r,)``."""
+"""Sums over listings ``(r, m)`` → a figure, or several, for each of the r resamples, ``(r,)`` or ``(r, f)``."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class GroupBootstrap:
     seed: int = 0
 
     def draws(self, values: Any, statistic: Statistic) -> np.ndarray:
-        """The statistic of each resample ``(resamples,)``, from the resampled sums of ``values``.
+        """The statistic of each resample, ``(resamples,)`` or ``(resamples, f)``, from the resampled sums of ``values``.
 
         Args:
             values: what each row adds to each of m sums ``(n, m)``, an array or a scipy sparse array.
@@ -58,8 +58,7 @@ class GroupBootstrap:
         _, group = np.unique(self.groups, return_inverse=True)
         rows = np.arange(len(group))
         by_group = csr_array((np.ones(len(group)), (group, rows))) @ csr_array(values)
-        sums = (weights @ by_group for weights in self._weights(*by_group.shape))
-        return np.concatenate([statistic(each.toarray()) for each in sums])
+        return np.concatenate([statistic(weights @ by_group) for weights in self._weights(*by_group.shape)])
 
     def interval(self, values: Any, statistic: Statistic) -> Interval:
         """The statistic on all rows, a figure between 0 and 1, with its 95 % interval.
@@ -79,17 +78,14 @@ class GroupBootstrap:
             count = min(mean * (1 - mean) / float(draws.var()), len(self.groups))
         return wilson(mean, count)
 
-    def _weights(self, groups: int, sums: int) -> Iterator[Any]:
-        """How often each group is in each resample, sparse ``(chunk, groups)``, chunk after chunk."""
-        from scipy.sparse import csr_array
-
+    def _weights(self, groups: int, sums: int) -> Iterator[np.ndarray]:
+        """How often each group is in each resample ``(chunk, groups)``, chunk after chunk."""
         rng = np.random.default_rng(self.seed)
         chunk = max(1, _CHUNK // max(groups, sums))
         for start in range(0, self.resamples, chunk):
             count = min(chunk, self.resamples - start)
             drawn = rng.integers(groups, size=(count, groups))
-            ends = np.arange(count + 1) * groups
-            yield csr_array((np.ones(drawn.size), drawn.ravel(), ends), shape=(count, groups))
+            yield np.stack([np.bincount(each, minlength=groups) for each in drawn]).astype(float)
 
 
 def effective_count(groups: np.ndarray) -> float:
