@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from headstart.heads.config import HeadConfig
     from headstart.heads.nested import Listings
     from headstart.reports import tables
+    from headstart.reports.compare import Duel
     from headstart.reports.metrics import Figures
-    from headstart.reports.result import Acceptance, Duel, Interval
+    from headstart.reports.result import Acceptance, Interval
 
 
 CONTROLLED = 20_000
@@ -204,8 +205,7 @@ def train(
 def beside_the_control(listings: Listings, seen: np.ndarray, held: np.ndarray, right: np.ndarray) -> Duel:
     """The control, trained on the same listings; `right` is whether the classifier was, of each one held out."""
     from headstart.heads.control import control_fold
-    from headstart.reports.compare import mcnemar
-    from headstart.reports.result import Duel
+    from headstart.reports.compare import Duel, mcnemar
 
     said = control_fold(listings.texts or [], listings.codes, seen, held, listings.classes)
     control = said.argmax(axis=1) == listings.codes[held]

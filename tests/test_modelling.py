@@ -6,8 +6,7 @@ import pytest
 from headstart import modelling
 from headstart.embeddings.features import Features
 from headstart.heads.nested import Listings
-from headstart.reports.compare import mcnemar
-from headstart.reports.result import Duel
+from headstart.reports.compare import Duel, mcnemar
 from headstart.reports.wording import duel, plain
 
 

@@ -37,6 +37,7 @@ from headstart.reports.examples import confused
 from headstart.reports.judging import FUSED, PAIRS, Judgement, Jury, approaches, split_in_half, title
 from headstart.reports.learning import learning_curve
 from headstart.reports.metrics import GroupBootstrap, accuracy, figures, hits
+from headstart.reports.packing import fold_numbers, packed_listings, packed_right
 from headstart.reports.result import (
     Approach,
     BenchmarkResult,
@@ -117,7 +118,7 @@ def benchmark(
     groups = near_duplicate_groups(features.blocks(), settings.cosine)
     mask, rare = judgeable(features.labels, groups, settings.folds)
     judged = _judged(catalog, features, groups, mask, settings)
-    listings, bootstrap = judged.listings, GroupBootstrap(groups[mask], settings.resamples, settings.seed)
+    listings, bootstrap = judged.listings, GroupBootstrap(judged.listings.groups, settings.resamples, settings.seed)
     # Without text vectors near-duplicate texts are not seen, and the control would be judged on copies.
     configs = approaches(listings.features, words=any(kind == TEXT for kind in features.modality.values()))
     jury = Jury(listings, configs, judged.grouped, judged.ungrouped, settings.seed)
@@ -173,6 +174,7 @@ def benchmark(
             settings.coverage,
             _digest(judged),
         ),
+        listings=packed_listings(listings.groups, judged.grouped),
         duplicates=Duplicates(
             cosine=settings.cosine,
             groups=int((sizes > 1).sum()),
@@ -204,12 +206,10 @@ def benchmark(
 
 def _digest(judged: _Judged) -> str:
     """`Protocol.splits`."""
-    folds = np.empty((1 + judged.grouped[-1].repeat, len(judged.listings.codes)), int)
-    for number, fold in enumerate(judged.grouped):
-        folds[fold.repeat, fold.test] = number
-    digest = hashlib.sha256()
-    for name, code, places in zip(judged.listings.features.ids, judged.listings.codes, folds.T.tolist(), strict=True):
-        digest.update(json.dumps([name, judged.names[code], *places]).encode() + b"\n")
+    listings, digest = judged.listings, hashlib.sha256()
+    places = zip(*fold_numbers(judged.grouped).tolist(), strict=True)
+    for name, code, group, folds in zip(listings.features.ids, listings.codes, listings.groups, places, strict=True):
+        digest.update(json.dumps([name, judged.names[code], int(group), *folds]).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -239,6 +239,7 @@ def _approach(
         encoders=config.encoders if config else (),
         settings={key: value for key, value in told.items() if key != "encoders"},
         seconds=seconds,
+        right=packed_right(hits(listings.codes, judgement.probabilities)),
         ungrouped_accuracy=accuracy(hits(listings.codes, judgement.ungrouped), bootstrap),
         confidence=confidence(listings.codes, judged.names, judgement, bootstrap),
         missing=_missing(listings.codes, judgement, bootstrap, seed),
@@ -256,7 +257,8 @@ def _missing(codes: np.ndarray, judgement: Judgement, bootstrap: GroupBootstrap,
 
 def _judged(catalog: Catalog, features: Features, groups: np.ndarray, mask: np.ndarray, settings: Settings) -> _Judged:
     rows = np.flatnonzero(mask)
-    own = np.unique(groups[rows], return_inverse=True)[1]
+    _, first, group = np.unique(groups[rows], return_index=True, return_inverse=True)
+    own = np.unique(first[group], return_inverse=True)[1]  # in the order of what is judged, as the packed ones are
     chosen = features.take(rows)
     classes = sorted({label for label in chosen.labels if label is not None})
     if len(classes) < 2:
@@ -388,10 +390,7 @@ def _verdict(
             continue
         gain = wording.points(one.difference.mean)
         if one.verdict == "not distinguishable":
-            why = "which may be chance"
-            if one.difference.low > 0:
-                why = "but the folds differ so much among themselves that it may be chance; more --repeats tell more"
-            sentences.append(f"It cannot be told from {against}: {gain}, {why}.")
+            sentences.append(f"It cannot be told from {against}: {gain}, {wording.doubt(one.difference)}.")
         else:
             sentences.append(f"It is {one.verdict} than {against}: {gain}, more than chance explains.")
     taken = best.confidence.accepted

@@ -10,13 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from headstart.heads.splits import Fold
 from headstart.reports.metrics import GroupBootstrap
 from headstart.reports.result import ALPHA, Comparison, Interval
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A classifier beside the TF-IDF control, both trained once, on listings that neither had seen."""
+
+    accuracy: float
+    """Of the control, on all listings held out."""
+    only_classifier: int
+    """Listings that it alone got right, one of each near-duplicate group."""
+    only_control: int
+    p_value: float
+    """McNemar's exact test."""
 
 
 def compare(

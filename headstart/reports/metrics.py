@@ -48,7 +48,7 @@ class GroupBootstrap:
     seed: int = 0
 
     def draws(self, values: Any, statistic: Statistic) -> np.ndarray:
-        """The statistic of each resample, ``(resamples,)`` or ``(resamples, f)``, from the resampled sums of ``values``.
+        """The statistic of each resample, ``(resamples,)`` or ``(resamples, f)``, from resampled sums of ``values``.
 
         Args:
             values: what each row adds to each of m sums ``(n, m)``, an array or a scipy sparse array.

@@ -147,6 +147,8 @@ class Approach:
     seconds: Seconds
     folds: tuple[float, ...]
     """Accuracy of each test fold, repeat after repeat."""
+    right: tuple[str, ...]
+    """Whether each judged listing was right, a string for each repeat: bits, as in `packing`."""
     per_class: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, int, float], ...]
     """Category i, category j, and how many listings of i were put into j, averaged over the repeats; pairs that
@@ -202,19 +204,6 @@ class Comparison:
     p_value: float
     verdict: str
     """``"better"``, ``"worse"`` or ``"not distinguishable"``: `a` against `b`."""
-
-
-@dataclass(frozen=True)
-class Duel:
-    """A classifier beside the TF-IDF control, both trained once, on listings that neither had seen."""
-
-    accuracy: float
-    """Of the control, on all listings held out."""
-    only_classifier: int
-    """Listings that it alone got right, one of each near-duplicate group."""
-    only_control: int
-    p_value: float
-    """McNemar's exact test."""
 
 
 @dataclass(frozen=True)
@@ -314,8 +303,18 @@ class Protocol:
     coverage: float
     """How often sets are to hold the right category."""
     splits: str
-    """SHA-256 of the judged listings' ids, categories and folds, in hexadecimal: where it is the same, two results are
-    of the same listings, cut alike."""
+    """SHA-256 of the judged listings' ids, categories, near-duplicate groups and folds, in hexadecimal: where it is the
+    same, two results are of the same listings, cut alike."""
+
+
+@dataclass(frozen=True)
+class JudgedListings:
+    """The judged listings, in the catalogue's order, for comparing with another result: numbers, as in `packing`."""
+
+    groups: str
+    """How far before each one the first listing of its near-duplicate group is; 0 for that one itself."""
+    folds: tuple[str, ...]
+    """The fold that tests each, from 0, a string for each repeat."""
 
 
 @dataclass(frozen=True)
@@ -341,6 +340,7 @@ class BenchmarkResult:
     verdict: tuple[str, ...]
     catalog: CatalogFigures
     protocol: Protocol
+    listings: JudgedListings
     duplicates: Duplicates
     encoders: tuple[EncoderFigures, ...]
     approaches: tuple[Approach, ...]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from headstart.reports.result import ALPHA, Comparison, Duel, Interval
+from headstart.reports.result import ALPHA, Comparison, Interval
 
 if TYPE_CHECKING:
     from headstart.heads.config import HeadConfig
+    from headstart.reports.compare import Duel
 
 _NB = "\u00a0"
 
@@ -94,10 +95,22 @@ def p_value(value: float) -> str:
     return f"p{_NB}<{_NB}0.001" if value < 0.001 else f"p{_NB}={_NB}{value:.{3 if value < 0.0995 else 2}f}"
 
 
+def evidence(comparison: Comparison) -> str:
+    """A difference and how sure it is: ``+0.9 points (95 % interval −0.4 to +2.2, p = 0.17)``."""
+    sure = f"95{_NB}% interval {ends(comparison.difference)}, {p_value(comparison.p_value)}"
+    return f"{points(comparison.difference.mean)} ({sure})"
+
+
 def compared(comparison: Comparison, a: str, b: str) -> str:
     """One comparison as a sentence; `a` and `b` are the approaches' titles."""
-    evidence = f"95{_NB}% interval {ends(comparison.difference)}, {p_value(comparison.p_value)}"
-    return f"{a}, against {b}: {comparison.verdict}, {points(comparison.difference.mean)} ({evidence})."
+    return f"{a}, against {b}: {comparison.verdict}, {evidence(comparison)}."
+
+
+def doubt(difference: Interval) -> str:
+    """Why a difference is not distinguishable from none."""
+    if difference.low > 0 or difference.high < 0:
+        return "but the folds differ so much among themselves that it may be chance; more --repeats tell more"
+    return "which may be chance"
 
 
 def duel(found: Duel) -> str:
