@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 import time
 from pathlib import Path
@@ -26,12 +25,10 @@ from headstart.options import (
     takes_new_listings,
 )
 from headstart.progress import say
-from headstart.subcommands import Json, encoders_app, store_app, table
+from headstart.subcommands import Json, compare, encoders_app, judge, store_app, table
 
 if TYPE_CHECKING:
-    from headstart.reports.benchmark import Settings
-    from headstart.reports.tables import Table
-    from headstart.workflow import Request, Source
+    from headstart.workflow import Request
 
 _STARTED = time.perf_counter()
 
@@ -61,7 +58,7 @@ def demo(
     path = draw_sample(folder, seed=seed)
     columns = Columns(COLUMNS.id, COLUMNS.texts, COLUMNS.photo, COLUMNS.label)
     source = Source(path, columns, folder / "photos", store=folder / "store")
-    _judge(source, folder, "Les Bonnes Affaires", Settings(), drawn=True, as_json=False)
+    judge(source, folder, "Les Bonnes Affaires", Settings(), drawn=True, as_json=False)
 
 
 @app.command(epilog=f"Example: headstart extract listings.csv {EXAMPLE}")
@@ -205,7 +202,10 @@ def benchmark(
 
     source = request.resolve()
     settings = Settings(folds, repeats, seed, duplicate_cosine, fine_tune=fine_tune.value, minutes=fine_tune_minutes)
-    _judge(source, out, title or source.path.name, settings, False, as_json)
+    judge(source, out, title or source.path.name, settings, drawn=False, as_json=as_json)
+
+
+app.command(epilog="Example: headstart compare report earlier/report")(compare)
 
 
 @app.command(epilog=f"Example: headstart sweep listings.csv {EXAMPLE} --l2 2 --l2 8 --fusion late --save model")
@@ -318,47 +318,6 @@ def predict(
     modelling.predict(Classifier.load(model), request, out, error_rate, coverage)
     if out is not None:
         say(f"predictions are in {out}")
-
-
-def _judge(source: "Source", out: Path, title: str, settings: "Settings", drawn: bool, as_json: bool) -> None:
-    """Run the benchmark, write the report, print the leaderboard."""
-    from headstart.reports import wording
-    from headstart.reports.tables import leaderboard_table
-    from headstart.workflow import judge, read_once
-
-    read = read_once(source)
-    say("judging every approach on the same folds …")
-    words = ["demo"] if drawn else ["benchmark", str(source.path), *source.words()]
-    if not drawn:
-        words += [word for name in source.encoders for word in ("--encoder", name)]
-        words += ["--folds", str(settings.folds), "--repeats", str(settings.repeats), "--seed", str(settings.seed)]
-        words += ["--duplicate-cosine", str(settings.cosine)]
-        if settings.fine_tune != "none":
-            words += ["--fine-tune", settings.fine_tune, "--fine-tune-minutes", f"{settings.minutes:g}"]
-    command = shlex.join(["headstart", *words])
-    result = judge(read, settings, out, title=title, command=command, drawn=drawn)
-    if as_json:
-        typer.echo(result.to_json())
-        return
-    board: Table = leaderboard_table(result)
-    table(board.header, board.rows)
-    catalog, duplicates = result.catalog, result.duplicates
-    say(
-        f"judged {catalog.judged:,} of {catalog.rows:,} listings, in {catalog.classes:,} of "
-        f"{catalog.classes + len(catalog.rare):,} categories; {duplicates.rows:,} listings have near-duplicates "
-        f"(cosine {duplicates.cosine} or more): {duplicates.groups:,} groups, the largest of {duplicates.largest:,}"
-    )
-    if catalog.rare:
-        few = ", ".join(list(catalog.rare)[:5])
-        say(f"left out, as they have fewer than {settings.folds} distinct listings: {few}, …")
-    if duplicates.rows > 0.3 * catalog.rows:
-        say("so many near-duplicates may be different products in the same words: try a higher --duplicate-cosine")
-    for sentence in result.verdict:
-        typer.echo(wording.plain(sentence))
-    if drawn:
-        typer.echo("These listings are drawn: the figures show how the report works, not what a catalogue would give.")
-    for name in ("report.html", "report.md", "results.json"):
-        typer.echo(str(out / name))
 
 
 def _version(wanted: bool) -> None:

@@ -1,4 +1,4 @@
-"""The groups of commands under ``headstart encoders`` and ``headstart store``, and what all commands print with."""
+"""The commands under ``headstart encoders`` and ``headstart store``, ``compare``, and what all commands print with."""
 
 import json
 import shlex
@@ -15,6 +15,8 @@ from headstart.progress import say
 
 if TYPE_CHECKING:
     from headstart.extract.registry import Row
+    from headstart.reports.benchmark import Settings
+    from headstart.workflow import Source
 
 store_app = typer.Typer(help="The kept vectors.", no_args_is_help=True, rich_markup_mode=None)
 encoders_app = typer.Typer(
@@ -31,6 +33,71 @@ def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def judge(source: "Source", out: Path, title: str, settings: "Settings", drawn: bool, as_json: bool) -> None:
+    """Run the benchmark, write the report, print the leaderboard."""
+    from headstart import workflow
+    from headstart.reports import wording
+    from headstart.reports.tables import leaderboard_table
+
+    read = workflow.read_once(source)
+    say("judging every approach on the same folds …")
+    words = ["demo"] if drawn else ["benchmark", str(source.path), *source.words()]
+    if not drawn:
+        words += [word for name in source.encoders for word in ("--encoder", name)]
+        words += ["--folds", str(settings.folds), "--repeats", str(settings.repeats), "--seed", str(settings.seed)]
+        words += ["--duplicate-cosine", str(settings.cosine)]
+        if settings.fine_tune != "none":
+            words += ["--fine-tune", settings.fine_tune, "--fine-tune-minutes", f"{settings.minutes:g}"]
+    command = shlex.join(["headstart", *words])
+    result = workflow.judge(read, settings, out, title=title, command=command, drawn=drawn)
+    if as_json:
+        typer.echo(result.to_json())
+        return
+    board = leaderboard_table(result)
+    table(board.header, board.rows)
+    catalog, duplicates = result.catalog, result.duplicates
+    say(
+        f"judged {catalog.judged:,} of {catalog.rows:,} listings, in {catalog.classes:,} of "
+        f"{catalog.classes + len(catalog.rare):,} categories; {duplicates.rows:,} listings have near-duplicates "
+        f"(cosine {duplicates.cosine} or more): {duplicates.groups:,} groups, the largest of {duplicates.largest:,}"
+    )
+    if catalog.rare:
+        few = ", ".join(list(catalog.rare)[:5])
+        say(f"left out, as they have fewer than {settings.folds} distinct listings: {few}, …")
+    if duplicates.rows > 0.3 * catalog.rows:
+        say("so many near-duplicates may be different products in the same words: try a higher --duplicate-cosine")
+    for sentence in result.verdict:
+        typer.echo(wording.plain(sentence))
+    if drawn:
+        typer.echo("These listings are drawn: the figures show how the report works, not what a catalogue would give.")
+    for name in ("report.html", "report.md", "results.json"):
+        typer.echo(str(out / name))
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="results.json of a benchmark, or the folder that holds it.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Of another benchmark on the same listings, cut alike.")],
+    as_json: Json = False,
+) -> None:
+    """Say which of two benchmarks' results is better, by the tests of a report, and what differs between the two."""
+    from dataclasses import asdict
+
+    from headstart.reports.contrast import contrast, differences_table, pairs_table
+
+    found = contrast(a, b)
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        return
+    typer.echo(found.verdict)
+    for each in (pairs_table(found), differences_table(found)):
+        if each.rows:
+            typer.echo()
+            table(each.header, each.rows)
+    for note in found.notes:
+        typer.echo(f"\n{note}")
+    say(f"{found.listings:,} listings; p-values are adjusted for {len(found.pairs)} comparisons (Holm)")
 
 
 @encoders_app.callback()
