@@ -142,7 +142,7 @@ def test_every_handle_of_the_page_is_one() -> None:
         encoder("letter-counts")
 
 
-@pytest.mark.parametrize(("page", "commands"), [("extraction", 8), ("heads", 3), ("fine-tuning", 3)])
+@pytest.mark.parametrize(("page", "commands"), [("extraction", 8), ("heads", 3), ("fine-tuning", 3), ("results", 1)])
 def test_every_command_of_a_page_is_one(page: str, commands: int) -> None:
     import typer
 

@@ -224,7 +224,7 @@ def _verdict(a: BenchmarkResult, b: BenchmarkResult, pairs: tuple[Pair, ...]) ->
     first = pairs[0].comparison
     titles = f"A ({a.chosen_approach.title})", f"B ({b.chosen_approach.title})"
     if not any(pair.changed for pair in pairs):
-        return f"No listing was judged differently: {titles[0]} and {titles[1]}, and all that both have."
+        return f"No listing was judged differently by {titles[0]} and {titles[1]}, nor by another approach of both."
     if not pairs[0].changed:
         return f"{titles[0]} and {titles[1]} are right on the same listings: no listing was judged differently."
     told = wording.evidence(first)

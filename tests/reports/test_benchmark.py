@@ -21,6 +21,8 @@ from headstart.errors import HeadstartError, ItemError
 from headstart.extract.encoder import Encoder
 from headstart.extract.run import extract
 from headstart.reports.benchmark import Settings, benchmark
+from headstart.reports.contrast import contrast
+from headstart.reports.packing import unpacked
 from headstart.reports.result import BenchmarkResult
 
 TELLING = {
@@ -212,6 +214,18 @@ def test_every_judged_listing_is_judged_once_a_repeat(result: BenchmarkResult) -
         for figures in approach.per_class:
             assert figures.rows == 28
             assert figures.recall.low <= figures.recall.mean <= figures.recall.high
+
+
+def test_a_result_beside_itself_says_of_two_approaches_what_it_says_within(
+    result: BenchmarkResult, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").write_text(replace(result, chosen="late").to_json())
+    (tmp_path / "b.json").write_text(replace(result, chosen="text").to_json())
+    one = contrast(tmp_path / "a.json", tmp_path / "b.json").pairs[0].comparison
+    (within,) = (each for each in result.comparisons if (each.a, each.b) == ("late", "text"))
+    assert (one.a, one.b, one.difference) == (within.a, within.b, within.difference)
+    sizes = np.unique(unpacked(result).groups, return_counts=True)[1]
+    assert (sizes.sum(), (sizes > 1).sum()) == (84, result.duplicates.groups)
 
 
 def test_the_heads_learn_and_both_modalities_together_know_more(result: BenchmarkResult) -> None:
