@@ -93,7 +93,7 @@ def fine_tune(
     if not len(held) or not len(inner):
         raise ModelError(f"{len(there)} listings are too few to hold some out, and to stop by others: give more")
     base, member, config = encoder(name), HeadConfig((name,)), TuneConfig(depth=depth, **(settings or {}))
-    workshop = Workshop(read.catalog, read.features, [base], found.rows, read.source.store, config)
+    workshop = Workshop(read.catalog, read.features, [base], found.rows, read.source.store, config, 60 * minutes)
     tasks = [HeadTask(member, train, inner, seed), HeadTask(member, train, inner, seed, scout=True)]
     bank = HeadBank(listings.features, listings.codes, listings.classes, tasks).fit()
     head = bank.network(1, logits=True)

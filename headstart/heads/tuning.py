@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from headstart.catalog import Catalog
 from headstart.embeddings.features import Features, open_features
 from headstart.errors import EncoderError
 from headstart.extract.encoder import Encoder
-from headstart.extract.run import extract
+from headstart.extract.run import KINDS, extract, open_store
 from headstart.extract.trunk import Trunk
 from headstart.files import write_atomically
 from headstart.heads.config import HeadConfig
@@ -66,6 +67,7 @@ class Workshop:
         rows: np.ndarray,
         root: Path,
         config: TuneConfig,
+        limit: float = math.inf,
     ) -> None:
         """Load the encoders; where only the top is tuned, keep the activations of their trunks.
 
@@ -76,6 +78,7 @@ class Workshop:
             rows: which listings are learnt from and judged.
             root: folder of the stores.
             config: how to tune.
+            limit: seconds that there are for all of it: where keeping the activations would take longer, it is refused.
 
         Raises:
             EncoderError: not one of the encoders can be tuned.
@@ -87,7 +90,7 @@ class Workshop:
         self.refused: dict[str, str] = {}
         self.trunk_seconds: dict[str, float] = {}
         if config.depth == "top":
-            self._load_tops(catalog, encoders, rows)
+            self._load_tops(catalog, encoders, rows, limit)
         else:
             self._load_whole(catalog, encoders, rows)
         if not self.sources:
@@ -150,12 +153,13 @@ class Workshop:
         """What the variables of an encoder's whole network are now, in its own order."""
         return [each.numpy() for each in variables_of(self.sources[name].whole)]
 
-    def _load_tops(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray) -> None:
+    def _load_tops(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray, limit: float) -> None:
         trunks = []
         for encoder in encoders:
             with self._refusing(encoder):
                 trunks.append(Trunk(encoder))
                 _ = encoder.takes, trunks[-1].shape
+                limit -= self._cost(trunks[-1], limit)
         trunks = [trunk for trunk in trunks if trunk.base.name not in self.refused]
         if not trunks:
             return
@@ -164,6 +168,17 @@ class Workshop:
         for trunk, store in zip(trunks, stores, strict=True):
             self.trunk_seconds[trunk.base.name] = store.seconds_per_row() * int(features.present[store.name].sum())
             self.sources[trunk.base.name] = Activations(features, trunk)
+
+    def _cost(self, trunk: Trunk, limit: float) -> float:
+        """Seconds to keep the activations that are lacking: a trunk takes about as long as its whole network took."""
+        lacking = max(0, int(self._features.present[trunk.base.name].sum()) - len(open_store(self._root, trunk)))
+        expected = lacking * open_store(self._root, trunk.base).seconds_per_row()
+        if expected > limit:
+            raise EncoderError(
+                f"{trunk.base.name}: keeping the activations of {lacking:,} {KINDS[trunk.modality]} takes about "
+                f"{expected / 60:,.1f} minutes, {limit / 60:,.1f} are left: allow more, or give fewer listings"
+            )
+        return expected
 
     def _load_whole(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray) -> None:
         contents: dict[str, list[str | None]] = {}

@@ -118,6 +118,9 @@ def benchmark(
     groups = near_duplicate_groups(features.blocks(), settings.cosine)
     mask, rare = judgeable(features.labels, groups, settings.folds)
     judged = _judged(catalog, features, groups, mask, settings)
+    began = time.perf_counter()
+    workshop = _workshop(catalog, features, stores, np.flatnonzero(mask), settings)
+    spent = time.perf_counter() - began
     listings, bootstrap = judged.listings, GroupBootstrap(judged.listings.groups, settings.resamples, settings.seed)
     # Without text vectors near-duplicate texts are not seen, and the control would be judged on copies.
     configs = approaches(listings.features, words=any(kind == TEXT for kind in features.modality.values()))
@@ -146,8 +149,11 @@ def benchmark(
     counts = catalog.counts
     unreadable = Counter(dict(failure for extraction in extractions for failure in extraction.failures).values())
     tuning = None
-    if settings.fine_tune != "none":
-        tuning = _tune(catalog, features, stores, np.flatnonzero(mask), jury, found, settings)
+    if workshop is not None:
+        ends = time.perf_counter() + 60 * settings.minutes - spent
+        costs = {each.name: each.seconds for each in found}
+        titles = {each.name: each.title for each in found}
+        tuning = fine_tuning(jury, titles, costs, workshop, settings.minutes, ends, settings.resamples, settings.seed)
     return BenchmarkResult(
         title=title,
         verdict=(*_verdict(found, comparisons, chosen, choosing), *([_worth(tuning, chosen)] if tuning else [])),
@@ -307,23 +313,18 @@ def _fit_control(control: Control, listings: Listings, seed: int) -> None:
     control.fit(listings.texts or [], listings.codes)
 
 
-def _tune(
-    catalog: Catalog,
-    features: Features,
-    stores: Sequence[EmbeddingStore],
-    rows: np.ndarray,
-    jury: Jury,
-    found: Sequence[Approach],
-    settings: Settings,
-) -> FineTuning:
-    """The approaches with their encoders fine-tuned, beside those found."""
-    started = time.perf_counter()
-    assert settings.fine_tune != "none"
-    config = TuneConfig(depth=settings.fine_tune)
-    encoders = [encoder(store.name) for store in stores]
-    workshop = Workshop(catalog, features, encoders, rows, stores[0].folder.parent, config)
-    titles, costs = {each.name: each.title for each in found}, {each.name: each.seconds for each in found}
-    return fine_tuning(jury, titles, costs, workshop, settings.minutes, started, settings.resamples, settings.seed)
+def _workshop(
+    catalog: Catalog, features: Features, stores: Sequence[EmbeddingStore], rows: np.ndarray, settings: Settings
+) -> Workshop | None:
+    """Where encoders are fine-tuned; made before all else, as it may refuse. None where that is not asked for.
+
+    Raises:
+        EncoderError: not one of the encoders can be fine-tuned, or not in that time.
+    """
+    if settings.fine_tune == "none":
+        return None
+    encoders, config = [encoder(store.name) for store in stores], TuneConfig(depth=settings.fine_tune)
+    return Workshop(catalog, features, encoders, rows, stores[0].folder.parent, config, 60 * settings.minutes)
 
 
 def _time(work: Callable[[], object]) -> float:

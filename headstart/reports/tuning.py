@@ -37,7 +37,7 @@ def fine_tuning(
     costs: Mapping[str, Seconds],
     workshop: Workshop,
     minutes: float,
-    started: float,
+    ends: float,
     resamples: int,
     seed: int,
 ) -> FineTuning:
@@ -51,7 +51,8 @@ def fine_tuning(
         titles: of the approaches.
         costs: of the frozen approaches.
         workshop: the encoders to be tuned.
-        minutes: to be over by then, counted from `started`, a time of `time.perf_counter`.
+        minutes: allowed in all.
+        ends: when they are over, by `time.perf_counter`.
         resamples: of the bootstrap.
         seed: of all that is random.
 
@@ -60,7 +61,6 @@ def fine_tuning(
     """
     names = [name for name in APPROACHES if name in jury.members]
     bench = Bench(jury, names, workshop, seed)
-    ends = started + 60 * minutes
     first = [fold for fold in jury.grouped if fold.repeat == 0]
     done, planned = 0, 1
     while done < planned:
