@@ -263,7 +263,7 @@ def fine_tune(
         Depth, typer.Option(help="The upper layers, on kept activations of the lower ones; or the whole network.")
     ] = Depth.top,
     minutes: Annotated[float, typer.Option(min=0.1, help="At most; the best so far is kept.")] = 20.0,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the listings, at most.  [default: 12]")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the listings, at most.  [default: 8]")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-9, help="Of the topmost layer.  [default: 0.0001]")
     ] = None,

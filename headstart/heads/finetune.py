@@ -61,7 +61,7 @@ class TuneConfig:
 
     depth: Depth = "top"
     """``full``: the whole network. ``top``: what lies above its trunk, from kept activations (`extract.trunk`)."""
-    epochs: int = 12
+    epochs: int = 8
     patience: int = 3
     """Epochs without a lower inner loss than the lowest of those before it ends."""
     batch: int = 32
