@@ -72,6 +72,17 @@ def decode(data: bytes, size: int) -> np.ndarray:
     raise ItemError(reason, kind)  # not inside the block: Pillow's error holds the photo, and this one may be kept
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a photo that `decode` can decode, once it is upright.
+
+    Raises:
+        ItemError: not a photo.
+    """
+    photo = _open(data)
+    width, height = photo.size
+    return (height, width) if _turn(photo) in [UPRIGHT[number] for number in (5, 6, 7, 8)] else (width, height)
+
+
 def _decoded(data: bytes, size: int) -> np.ndarray:
     photo = _open(data)
     with _ROOM.taken(_decoded_pixels(photo, data, size)):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from headstart.catalog import Catalog
 from headstart.errors import CatalogError, ItemError
-from headstart.extract.images import decode
+from headstart.extract.images import decode, upright_size
 from headstart.reports.result import Confused, Mistake
 
 PAIRS, EXAMPLES = 6, 3
@@ -96,14 +96,10 @@ def thumbnail(photo: str) -> str | None:
     """A photo file as a small JPEG in a `data:` address; None where it cannot be read or made small."""
     try:
         data = Path(photo).read_bytes()
-        with Image.open(io.BytesIO(data)) as header:  # only its proportions; `decode` guards against what it costs
-            width, height = header.size
-            turned = header.getexif().get(0x0112, 1) >= 5
         pixels = decode(data, SIDE)
-    except (OSError, ItemError, ValueError, SyntaxError, Image.DecompressionBombError):
+        width, height = upright_size(data)
+    except (OSError, ItemError, ValueError):  # a name may hold a zero byte
         return None
-    if turned:
-        width, height = height, width
     scale = SIDE / max(width, height)
     picture = Image.fromarray(pixels).resize((max(1, round(width * scale)), max(1, round(height * scale))))
     for quality in QUALITIES:
