@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import combinations
 from statistics import median
@@ -30,11 +30,10 @@ from headstart.heads.members import IMAGE, TEXT
 from headstart.heads.nested import INNER_FOLDS, Listings, Panel, whole_side
 from headstart.heads.splits import Fold, judgeable, repeated_folds
 from headstart.heads.tuning import Workshop
-from headstart.reports import wording
 from headstart.reports.compare import compare_all
 from headstart.reports.confidence import confidence
 from headstart.reports.examples import confused
-from headstart.reports.judging import FUSED, PAIRS, Judgement, Jury, approaches, split_in_half, title
+from headstart.reports.judging import PAIRS, Judgement, Jury, approaches, split_in_half, title
 from headstart.reports.learning import learning_curve
 from headstart.reports.metrics import GroupBootstrap, accuracy, figures, hits
 from headstart.reports.packing import fold_numbers, packed_listings, packed_right
@@ -42,16 +41,14 @@ from headstart.reports.result import (
     Approach,
     BenchmarkResult,
     CatalogFigures,
-    Comparison,
     Duplicates,
     EncoderFigures,
-    FineTuning,
-    Interval,
     Missing,
     Protocol,
     Seconds,
 )
 from headstart.reports.tuning import fine_tuning
+from headstart.reports.verdict import verdict
 from headstart.runtime import machine, now, versions
 
 TIMINGS = 3
@@ -154,9 +151,12 @@ def benchmark(
         costs = {each.name: each.seconds for each in found}
         titles = {each.name: each.title for each in found}
         tuning = fine_tuning(jury, titles, costs, workshop, settings.minutes, ends, settings.resamples, settings.seed)
-    return BenchmarkResult(
+    # `chosen` may be one of several encoders, or a fusion of another kind.
+    learnt = dict.fromkeys(name for name in (TEXT, IMAGE, "late", "control", chosen) if name in configs)
+    learning, doublings = learning_curve(jury, list(learnt), bootstrap, settings.seed)
+    result = BenchmarkResult(
         title=title,
-        verdict=(*_verdict(found, comparisons, chosen, choosing), *([_worth(tuning, chosen)] if tuning else [])),
+        verdict=(),
         catalog=CatalogFigures(
             path=str(catalog.path),
             drawn=drawn,
@@ -192,9 +192,8 @@ def benchmark(
         comparisons=comparisons,
         chosen=chosen,
         choosing=choosing,
-        learning=learning_curve(
-            jury, [name for name in (TEXT, IMAGE, "late", "control") if name in configs], bootstrap, settings.seed
-        ),
+        learning=learning,
+        doublings=doublings,
         tuning=tuning,
         confused=confused(
             catalog,
@@ -208,6 +207,7 @@ def benchmark(
         ),
         provenance={"date": now(), "command": command, "machine": machine(), **versions()},
     )
+    return replace(result, verdict=verdict(result))
 
 
 def _digest(judged: _Judged) -> str:
@@ -351,59 +351,3 @@ def _encoder_figures(extractions: Sequence[Extraction], stores: Sequence[Embeddi
             )
         )
     return tuple(found)
-
-
-def _worth(tuning: FineTuning, chosen: str) -> str:
-    """Whether to fine-tune, in words, by the approach chosen among the frozen ones or, without it, the best."""
-    best = next(
-        (each for each in tuning.approaches if each.approach == chosen),
-        max(tuning.approaches, key=lambda each: each.frozen.mean),
-    )
-    difference, times = best.comparison.difference, best.seconds.train / best.frozen_seconds.train
-    what = "the encoders' upper layers" if tuning.depth == "top" else "whole encoders"
-    gain = f"gains {wording.points(difference.mean)} ({wording.ends(difference)})"
-    if best.unchanged == best.tunings:
-        gain = "gains nothing, as no epoch was better than none,"
-    told = f"With {what} fine-tuned {best.title[0].lower()}{best.title[1:]} {gain} for {times:,.0f} × the time to train"
-    worth = {
-        "better": "it is worth it where training time does not matter.",
-        "worse": "keep them frozen.",
-        "not distinguishable": "that cannot be told from chance: keep them frozen.",
-    }[best.comparison.verdict]
-    return f"{told}; {worth}"
-
-
-def _verdict(
-    found: Sequence[Approach], comparisons: Sequence[Comparison], chosen: str, choosing: Interval
-) -> tuple[str, ...]:
-    """The result in words: which approach to take, whether it can be told from simpler ones, and what it costs."""
-    by_name = {approach.name: approach for approach in found}
-    best = by_name[chosen]
-    sentences = [
-        f"{best.title}: {wording.percent(best.accuracy.mean)} of the listings get their right category "
-        f"(95 % interval {wording.interval(best.accuracy)}). Of {len(found)} approaches it had the lowest loss on the "
-        "training sides' inner folds, by which it was chosen. Chosen anew for each fold, by its own training side "
-        f"alone, what is chosen reaches {wording.percent(choosing.mean)} ({wording.interval(choosing)})."
-    ]
-    for other, against in (("text", "text alone"), ("control", "the TF-IDF control")):
-        one = next((c for c in comparisons if (c.a, c.b) == (chosen, other)), None)
-        if one is None:
-            continue
-        gain = wording.points(one.difference.mean)
-        if one.verdict == "not distinguishable":
-            sentences.append(f"It cannot be told from {against}: {gain}, {wording.doubt(one.difference)}.")
-        else:
-            sentences.append(f"It is {one.verdict} than {against}: {gain}, more than chance explains.")
-    taken = best.confidence.accepted
-    if taken.share.mean > 0:
-        sentences.append(
-            f"{wording.percent(taken.share.mean)} of the listings can be accepted without a look, "
-            f"{wording.percent(taken.error.mean)} of them wrongly."
-        )
-    read = [by_name[name] for name in (*FUSED, "text", "image") if name in by_name]
-    if read:
-        sentences.append(
-            f"Reading every listing took {wording.seconds(read[0].seconds.encode)}, once; {read[0].title[0].lower()}"
-            f"{read[0].title[1:]} then trains in {wording.seconds(read[0].seconds.train)}."
-        )
-    return tuple(sentences)

@@ -6,6 +6,8 @@ the page, and `escaped` does so for Markdown.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any
 
 from headstart.errors import HeadstartError
 from headstart.files import write_text_atomically
-from headstart.reports import figures, tables, wording
+from headstart.reports import cost, figures, tables, wording
+from headstart.reports.examples import thumbnail
 from headstart.reports.result import Approach, BenchmarkResult
 from headstart.reports.tables import Table, by_accuracy, leaderboard_table
+from headstart.reports.verdict import advice
 from headstart.reports.wording import against, asked, count, counted, interval, nats, percent, points, seconds
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -25,7 +29,7 @@ MOST_PAIRS, MOST_RARE, MOST_PROBLEMS = 12, 20, 40
 
 
 def html(result: BenchmarkResult) -> str:
-    """The report as one page that asks for nothing else: no script, no font, no picture from elsewhere."""
+    """The report as one page that asks for nothing else: no font, no picture, no script but its own."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -37,6 +41,8 @@ def html(result: BenchmarkResult) -> str:
         lstrip_blocks=True,
     )
     chosen = result.chosen_approach
+    # The page's policy allows this script by its digest, and no other, whatever a listing's text may smuggle in.
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     drawings = {
         "leaderboard": figures.leaderboard(result),
         "reliability": figures.reliability(chosen),
@@ -51,6 +57,11 @@ def html(result: BenchmarkResult) -> str:
     return jinja.get_template("report.html.j2").render(
         **_story(result),
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        examples=[(pair, [(each, thumbnail(each.photo)) for each in pair.examples]) for pair in result.confused],
+        every=tables.recall(result, most=None),
+        sorted_by=wording.number,
         figures={name: Markup(drawing.svg) for name, drawing in drawings.items()},
         drawn={name: drawing.table for name, drawing in drawings.items()},
         shares=_shares(chosen) if len(chosen.per_class) <= MATRIX_CLASSES else None,
@@ -67,6 +78,9 @@ def markdown(result: BenchmarkResult) -> str:
         rows = [content.header, rule, *content.rows]
         cells = [[cell if place == 1 else escaped(cell) for cell in row] for place, row in enumerate(rows)]
         return Markup("\n".join(f"| {' | '.join(row)} |" for row in cells))
+
+    def strong(text: str) -> Markup:
+        return Markup(f"**{escaped(text)}**")
 
     def code(text: str) -> Markup:
         runs = re.findall("`+", text)
@@ -88,7 +102,9 @@ def markdown(result: BenchmarkResult) -> str:
         "learning": tables.learning(result),
         **({"tuning": tables.tuning(result.tuning)} if result.tuning else {}),
     }
-    page = jinja.get_template("report.md.j2").render(**_story(result), table=table, code=code, drawn=drawn)
+    page = jinja.get_template("report.md.j2").render(
+        **_story(result), table=table, code=code, strong=strong, drawn=drawn
+    )
     return wording.plain(page)
 
 
@@ -143,6 +159,7 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
     sizes = sorted((number, label) for label, number in catalog.class_rows.items())
     return {
         "result": result,
+        "advice": advice(result),
         "chosen": chosen,
         "confidence": chosen.confidence,
         "ranked": by_accuracy(result),
@@ -154,6 +171,11 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         "decisions": tables.decisions(chosen),
         "tuning": result.tuning,
         "refused": [*(result.tuning.refused.items() if result.tuning else [])],
+        "doublings": tables.doublings(result) if result.doublings else None,
+        "cost": cost.table(result),
+        "machines": sorted(
+            {each for each in (result.provenance.get("machine"), *(e.machine for e in result.encoders)) if each}
+        ),
         "missing": tables.missing(result),
         "weights": tables.weights(result),
         "matrix": tables.confusion(chosen) if len(chosen.per_class) <= MATRIX_CLASSES else None,

@@ -207,6 +207,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Doubling:
+    """What the last doubling of the listings learnt from brought: all of each training side, against one half."""
+
+    approach: str
+    listings: int
+    """Learnt from, in all; the mean over the training sides."""
+    half: Interval
+    """Accuracy after one half of them, each category's; the mean over draws."""
+    comparison: Comparison
+    """All against one half, on the same listings; p adjusted for the number of approaches."""
+
+
+@dataclass(frozen=True)
 class FineTuned:
     """An approach with its encoders fine-tuned, beside the same with frozen ones, on the same listings."""
 
@@ -357,6 +370,8 @@ class BenchmarkResult:
     """None where nothing was to be fine-tuned."""
     confused: tuple[Confused, ...] = ()
     """The pairs of categories confused most often, by `chosen`."""
+    doublings: tuple[Doubling, ...] = ()
+    """Of the approaches in `learning`."""
     format: int = field(default=FORMAT)
 
     @property

@@ -199,9 +199,29 @@ def learning(result: BenchmarkResult) -> Table:
     )
 
 
-def weakest(result: BenchmarkResult) -> list[ClassFigures]:
-    """The categories of which the chosen approach finds fewest, at most `MOST_CLASSES`."""
-    return sorted(result.chosen_approach.per_class, key=lambda c: (c.recall.mean, c.label))[:MOST_CLASSES]
+def doublings(result: BenchmarkResult) -> Table:
+    """What the last doubling of the labels brought each approach, in the order of the leaderboard."""
+    found = {each.approach: each for each in result.doublings}
+    return Table(
+        ("Approach", "Learnt from", "Accuracy after half of them", "Gain in points", "p", "All against half"),
+        tuple(
+            (
+                a.title,
+                count(one.listings),
+                percent(one.half.mean),
+                f"{wording.signed(one.comparison.difference.mean)} ({wording.ends(one.comparison.difference)})",
+                wording.probability(one.comparison.p_value),
+                one.comparison.verdict,
+            )
+            for a in by_accuracy(result)
+            if (one := found.get(a.name))
+        ),
+    )
+
+
+def weakest(result: BenchmarkResult, most: int | None = MOST_CLASSES) -> list[ClassFigures]:
+    """The categories of which the chosen approach finds fewest, at most so many; all of them for None."""
+    return sorted(result.chosen_approach.per_class, key=lambda c: (c.recall.mean, c.label))[:most]
 
 
 def beside(result: BenchmarkResult) -> tuple[list[Approach], list[dict[str, float]]]:
@@ -210,7 +230,7 @@ def beside(result: BenchmarkResult) -> tuple[list[Approach], list[dict[str, floa
     return others, [{c.label: c.recall.mean for c in other.per_class} for other in others]
 
 
-def recall(result: BenchmarkResult) -> Table:
+def recall(result: BenchmarkResult, most: int | None = MOST_CLASSES) -> Table:
     """Each category under the chosen approach, hardest first, beside text alone and image alone."""
     others, found = beside(result)
     return Table(
@@ -233,7 +253,7 @@ def recall(result: BenchmarkResult) -> Table:
                 percent(c.precision),
                 percent(c.f1),
             )
-            for c in weakest(result)
+            for c in weakest(result, most)
         ),
     )
 

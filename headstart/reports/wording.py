@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from headstart.reports.compare import Duel
 
 _NB = "\u00a0"
+_DASH = f"{_NB}–\u2060{_NB}"
+"""Between two numbers that a line is not to part; after a dash alone it might."""
 
 
 def percent(fraction: float) -> str:
@@ -21,7 +24,7 @@ def percent(fraction: float) -> str:
 
 def interval(value: Interval) -> str:
     """The two ends, as ``91.4 – 94.9 %``."""
-    return f"{100 * value.low:.1f}{_NB}–{_NB}{100 * value.high:.1f}{_NB}%"
+    return f"{100 * value.low:.1f}{_DASH}{100 * value.high:.1f}{_NB}%"
 
 
 def estimate(value: Interval) -> str:
@@ -80,6 +83,12 @@ def seconds(value: float) -> str:
     return f"{hours}{_NB}h{_NB}{minutes:02d}{_NB}min"
 
 
+def hours(seconds: float) -> str:
+    """A duration in hours, to be multiplied by what an hour costs: ``2.6 h``, ``0.031 h``."""
+    value = seconds / 3600
+    return f"{value:,.{1 if value >= 0.95 else 2 if value >= 0.095 else 3}f}{_NB}h"
+
+
 def count(value: float) -> str:
     """A number of things, thousands apart: ``1,050``; an average over repeats keeps one decimal, ``1.5``."""
     return f"{value:,.0f}" if abs(value - round(value)) < 0.05 else f"{value:,.1f}"
@@ -92,7 +101,12 @@ def counted(number: int, one: str, many: str) -> str:
 
 def p_value(value: float) -> str:
     """``p = 0.21``, or ``p < 0.001`` below what resampling can tell."""
-    return f"p{_NB}<{_NB}0.001" if value < 0.001 else f"p{_NB}={_NB}{value:.{3 if value < 0.0995 else 2}f}"
+    return f"p{_NB}{'' if value < 0.001 else f'={_NB}'}{probability(value)}"
+
+
+def probability(value: float) -> str:
+    """A p-value alone: ``0.21``, ``0.034``, ``< 0.001``."""
+    return f"<{_NB}0.001" if value < 0.001 else f"{value:.{3 if value < 0.0995 else 2}f}"
 
 
 def evidence(comparison: Comparison) -> str:
@@ -140,6 +154,21 @@ def listed(items: Iterable[str], most: int = 1000) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
+UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def number(text: str) -> float | None:
+    """What a cell of a table is sorted by: its first number or, of a duration, its seconds; None where it has none.
+
+    ``93.2 % (91.4 – 94.9 %)`` → 93.2, ``−0.7 points`` → −0.7, ``4 min 05 s`` → 245, ``–`` → None.
+    """
+    text = plain(text).replace("−", "-").replace(",", "")
+    if re.fullmatch(r"([\d.]+ (ms|s|min|h) ?)+", text):
+        return sum(float(value) * UNITS[unit] for value, unit in re.findall(r"([\d.]+) (\w+)", text))
+    found = re.match(r"(?:< )?([-+]?\d[\d.]*)", text)
+    return float(found[1]) if found else None
+
+
 def plain(text: str) -> str:
     """No-break spaces as plain ones, for terminals and Markdown."""
-    return text.replace(_NB, " ")
+    return text.replace(_NB, " ").replace("\u2060", "")

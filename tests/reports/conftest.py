@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,16 +18,20 @@ from headstart.reports.result import (
     ClassFigures,
     Comparison,
     Confidence,
+    Confused,
+    Doubling,
     Duplicates,
     EncoderFigures,
     Interval,
     LearningPoint,
     Missing,
+    Mistake,
     Protocol,
     ReliabilityBin,
     Seconds,
     SetFigures,
 )
+from headstart.reports.verdict import verdict
 
 CATEGORIES = (
     "Maison & cuisine",
@@ -123,6 +128,15 @@ def learning(names: Sequence[str]) -> tuple[LearningPoint, ...]:
     )
 
 
+def doublings(names: Sequence[str]) -> tuple[Doubling, ...]:
+    def doubling(name: str, accuracy: float, gain: float) -> Doubling:
+        told = "better" if gain > 0.012 else "not distinguishable"
+        difference = Interval(gain, gain - 0.011, gain + 0.011)
+        return Doubling(name, 840, around(accuracy - gain, 0.017), Comparison(name, name, difference, 0.02, told))
+
+    return tuple(doubling(name, 0.95, 0.006 * (2 + place)) for place, name in enumerate(names))
+
+
 def approach(place: int, labels: Sequence[str], rows: int) -> Approach:
     name, title, encoders, goal, seconds = APPROACHES[place]
     rng = np.random.default_rng(place)
@@ -165,12 +179,10 @@ def approach(place: int, labels: Sequence[str], rows: int) -> Approach:
 def make(labels: Sequence[str] = CATEGORIES, rows: int = 150, drawn: bool = True) -> BenchmarkResult:
     judged = rows * len(labels)
     approaches = tuple(approach(place, labels, rows) for place in range(len(APPROACHES)))
-    return BenchmarkResult(
+    mistake = Mistake("b-17", "Coffret de bain, lot de 3 serviettes brodées", "nowhere/b-17.jpg", 0.913)
+    result = BenchmarkResult(
         title="Les Bonnes Affaires",
-        verdict=(
-            "Text and photo together put 94 of 100 listings in the right category.",
-            "Adding the photo to the text is not distinguishable from text alone on these listings.",
-        ),
+        verdict=(),
         catalog=CatalogFigures(
             path="catalogue.csv",
             drawn=drawn,
@@ -217,7 +229,12 @@ def make(labels: Sequence[str] = CATEGORIES, rows: int = 150, drawn: bool = True
             "tensorflow": "2.21.0",
             "headstart": "0.1.0",
         },
+        confused=(
+            Confused(labels[-1], labels[0], (mistake, replace(mistake, id="b-18", text="", photo="", probability=0.7))),
+        ),
+        doublings=doublings(("text", "image", "late", "control")),
     )
+    return replace(result, verdict=verdict(result))
 
 
 @pytest.fixture

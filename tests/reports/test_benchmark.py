@@ -274,7 +274,8 @@ def test_lost_photos_leave_the_text_and_lost_texts_the_photo(result: BenchmarkRe
 def test_more_listings_teach_more(result: BenchmarkResult) -> None:
     curve = {(point.approach, point.listings): point.accuracy.mean for point in result.learning}
     whole = {point.listings for point in result.learning if point.whole}
-    assert set(curve) == {(name, size) for name in ("text", "image", "late", "control") for size in (5, 10, *whole)}
+    names = {"text", "image", "late", "control", result.chosen}
+    assert set(curve) == {(name, size) for name in names for size in (5, 10, *whole)}
     assert len(whole) == 1
     for point in result.learning:
         approach = next(each for each in result.approaches if each.name == point.approach)
@@ -285,6 +286,21 @@ def test_more_listings_teach_more(result: BenchmarkResult) -> None:
             assert point.accuracy.mean == pytest.approx(np.mean(approach.folds[: len(approach.folds) // 2]), abs=0.02)
     assert curve["late", 10] > 0.5
     assert np.mean([curve[name, 10] - curve[name, 5] for name in ("text", "image", "late")]) > -0.02
+
+
+def test_the_last_doubling_is_all_of_a_side_against_one_half(result: BenchmarkResult) -> None:
+    whole = {point.approach: point for point in result.learning if point.whole}
+    assert [each.approach for each in result.doublings] == list(whole)
+    for each in result.doublings:
+        point, gain = whole[each.approach], each.comparison.difference
+        assert each.listings == 56  # of 84, in three folds
+        assert gain.mean == pytest.approx(point.accuracy.mean - each.half.mean)
+        assert gain.low <= gain.mean <= gain.high
+        # Between what 10 listings of each category taught and what all 18 or 19 did, but for luck.
+        ten = next(one for one in result.learning if (one.approach, one.listings) == (each.approach, 10))
+        assert abs(each.half.mean - ten.accuracy.mean) < 0.15
+    sentence = next(each for each in result.verdict if "ore labels" in each)
+    assert "learning from 56" in sentence
 
 
 def test_listings_that_cannot_be_judged_change_nothing_wherever_they_stand(folder: Path) -> None:
