@@ -83,13 +83,16 @@ def split(model: Any, name: str = "the network") -> tuple[Any, Any]:
         name: for the error.
 
     Raises:
-        EncoderError: no single tensor carries all of it before its last variables.
+        EncoderError: no single tensor carries all of it before its last variables, or it is no functional Keras model.
     """
     k = keras()
-    last = model.operations[-1]
-    if isinstance(last, k.Model) and len(last.operations) > 1:  # preprocessing, then the network
+    nodes = _nodes(model)
+    if not nodes:
+        raise EncoderError(f"{name} cannot be cut, as it is no functional Keras model: fine-tune it in full")
+    last = nodes[-1].operation
+    if isinstance(last, k.Model) and len(_nodes(last)) > 1:  # preprocessing, then the network
         lower, upper = split(last, name)
-        return k.Model(model.input, lower(last._inbound_nodes[-1].input_tensors[0])), upper
+        return k.Model(model.input, lower(nodes[-1].input_tensors[0])), upper
     cuts = _cuts(model)
     pictures = [cut for cut in cuts if len(cut.shape) == 4]
     if pictures:
@@ -102,25 +105,35 @@ def split(model: Any, name: str = "the network") -> tuple[Any, Any]:
     return k.Model(model.input, found), k.Model(found, model.output)
 
 
+def _nodes(model: Any) -> list[Any]:
+    """Each use of an operation in a functional model, bottom to top; none of another model.
+
+    Operations also know their uses elsewhere: in a model made of a part of this one, as `split` makes them.
+    """
+    by_depth = getattr(model, "_nodes_by_depth", {})
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+
+
 def _cuts(model: Any) -> list[Any]:
     """Tensors of a fixed size through which all passes, with something to train below and above, bottom to top."""
-    operations = list(model.operations)
-    reads = {id(op): [t for node in op._inbound_nodes for t in node.input_tensors] for op in operations}
-    last_read: dict[int, int] = {}
-    for place, op in enumerate(operations):
-        for tensor in reads[id(op)]:
-            last_read[id(tensor)] = place
-    trained = [place for place, op in enumerate(operations) if getattr(op, "trainable_variables", ())]
-    live: dict[int, int] = {}
+    nodes = _nodes(model)
+    needed = {id(tensor): place for place, node in enumerate(nodes) for tensor in node.input_tensors}
+    needed |= {id(tensor): len(nodes) for tensor in model.outputs}
+    uses: dict[int, list[int]] = {}
+    for place, node in enumerate(nodes):
+        if getattr(node.operation, "trainable_variables", ()):
+            uses.setdefault(id(node.operation), []).append(place)
+    trained = [place for places in uses.values() for place in places]
+    live: set[int] = set()
     cuts = []
-    for place, op in enumerate(operations):
-        for node in op._inbound_nodes:
-            for tensor in node.outputs:
-                live[id(tensor)] = last_read.get(id(tensor), len(operations))
-        live = {tensor: until for tensor, until in live.items() if until > place}
-        inside = trained and trained[0] <= place < trained[-1]
-        tensor = op._inbound_nodes[-1].outputs[0]
-        if inside and set(live) == {id(tensor)} and None not in tensor.shape[1:] and len(tensor.shape) in (2, 4):
+    for place, node in enumerate(nodes):
+        live = {each for each in (*live, *map(id, node.outputs)) if needed.get(each, -1) > place}
+        between = trained and min(trained) <= place < max(trained)
+        # What is used below and above would change below while it learns above.
+        shared = any(places[0] <= place < places[-1] for places in uses.values())
+        tensor = node.outputs[0]
+        fixed = None not in tensor.shape[1:] and len(tensor.shape) in (2, 4)
+        if between and not shared and fixed and live == {id(tensor)}:
             cuts.append(tensor)
     return cuts
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blinkered import NAME, Blinkered, listings_of, texts
 
+from blinkered import NAME, Blinkered, listings_of, texts
 from headstart.embeddings.features import Features
 from headstart.errors import ModelError
 from headstart.extract.trunk import split
