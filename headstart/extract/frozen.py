@@ -57,6 +57,20 @@ def frozen(
     return run
 
 
+def folded(
+    network: Callable[[Any], Any], shape: tuple[int | None, ...], precision: Precision = "float32"
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A stranger's network of photos, uint8 pixels of that shape: `frozen`, with constants if it can be."""
+    try:
+        run = frozen(network, shape, "uint8", precision=precision)
+        run(
+            np.zeros([size or 1 for size in shape], np.uint8)
+        )  # TensorFlow folds the constants, and may fail, at the first call
+        return run
+    except Exception:  # what cannot become a constant (a table, a variable that is assigned to) raises many kinds
+        return frozen(network, shape, "uint8", constants=False, precision=precision)
+
+
 def checked_precision(precision: str) -> Precision:
     """The precision of that name.
 

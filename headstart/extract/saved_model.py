@@ -19,7 +19,7 @@ import numpy as np
 
 from headstart.errors import EncoderError, one_line
 from headstart.extract.encoder import Modality
-from headstart.extract.frozen import Precision, frozen
+from headstart.extract.frozen import Precision, folded, frozen
 from headstart.files import file_digest
 from headstart.runtime import tensorflow
 
@@ -170,12 +170,7 @@ def network(module: Any, interface: Interface, precision: Precision) -> Callable
     if interface.modality == "text":
         return frozen(graph, (None,), "string", constants=False, precision=precision)
     size = interface.size or 1
-    try:
-        run = frozen(graph, (None, size, size, 3), "uint8", precision=precision)
-        run(np.zeros((1, size, size, 3), np.uint8))  # TensorFlow folds the constants, and may fail, at the first call
-        return run
-    except Exception:  # what cannot become a constant (a table, a variable that is assigned to) raises many kinds
-        return frozen(graph, (None, size, size, 3), "uint8", constants=False, precision=precision)
+    return folded(graph, (None, size, size, 3), precision)
 
 
 class Trainable:

@@ -15,7 +15,7 @@ import numpy as np
 
 from headstart.errors import EncoderError
 from headstart.extract.encoder import Card, Encoder, Modality
-from headstart.extract.frozen import frozen
+from headstart.extract.frozen import folded, frozen
 from headstart.runtime import now, versions
 from headstart.sealed import Kind, read_card, read_part, write_folder
 
@@ -58,6 +58,11 @@ class TunedEncoder(Encoder):
         return base
 
     @property
+    def origin(self) -> Encoder:
+        """The encoder that was tuned first, where one was tuned again and again."""
+        return self.base.origin if isinstance(self.base, TunedEncoder) else self.base
+
+    @property
     def modality(self) -> Modality:  # type: ignore[override]
         """Of the encoder that was tuned."""
         return self.base.modality
@@ -94,7 +99,8 @@ class TunedEncoder(Encoder):
         _ = self._run
 
     def spec(self) -> dict[str, Any]:
-        return {"tuned": self._card["files"]["variables.npz"]["digest"], **self.base.spec()}
+        # Of one that was tuned again, the last variables count: they are all that can be trained.
+        return {**self.base.spec(), "tuned": self._card["files"]["variables.npz"]["digest"]}
 
     def trainable(self) -> Any:
         """The network as it was tuned; it can be tuned further."""
@@ -122,8 +128,9 @@ class TunedEncoder(Encoder):
 
     @cached_property
     def _run(self) -> Callable[[np.ndarray], np.ndarray]:
-        network = self._network
-        return frozen(lambda x: network(x, training=False), *self.takes, constants=self.modality == "image")
+        network, (shape, dtype) = self._network, self.takes
+        run = lambda x: network(x, training=False)  # noqa: E731
+        return folded(run, shape) if dtype == "uint8" else frozen(run, shape, dtype, constants=False)
 
 
 def save_tuned(

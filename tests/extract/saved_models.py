@@ -107,6 +107,32 @@ def image(folder: Path, size: int | None = SIZE, dtype: str = "float32", seed: i
     return _save(folder, call, tf.TensorSpec([None, size, size, 3], dtype), matrix=matrix)
 
 
+def tunable_text(folder: Path) -> Path:
+    """As `text`, and it says what can be trained: the vectors, and a variable that nothing depends on."""
+    tf = tensorflow()
+    table, unused = tf.Variable(weights(BUCKETS)), tf.Variable([1.0])
+
+    def call(texts: Any) -> Any:
+        words = tf.strings.to_hash_bucket_fast(tf.strings.split(texts), BUCKETS)
+        return tf.reduce_sum(tf.gather(table, words), axis=1)
+
+    variables = [table, unused]
+    return _save(folder, call, tf.TensorSpec([None], tf.string), trainable_variables=variables)
+
+
+def tunable_image(folder: Path) -> Path:
+    """Mean colour times a matrix in double precision that can be trained. It counts its calls: no constant."""
+    tf = tensorflow()
+    matrix, calls = tf.Variable(weights(3).astype(np.float64)), tf.Variable(0, trainable=False)
+
+    def call(photos: Any) -> Any:
+        calls.assign_add(1)
+        return tf.cast(tf.reduce_mean(tf.cast(photos, tf.float64), [1, 2]) @ matrix, tf.float32)
+
+    spec = tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32)
+    return _save(folder, call, spec, trainable_variables=[matrix], calls=calls)
+
+
 def picky(folder: Path) -> Path:
     """As `image`, for pixels from -1 to 1: a photo with none below 0, or with others, gives no numbers."""
     tf = tensorflow()
