@@ -108,7 +108,7 @@ def fine_tune(
 
     with progress(f"fine-tuning {name}", config.epochs * len(train)) as advance:
         try:
-            course = tuning.fit(head.get_weights(), train, inner, (seed, 0), deadline, len(held), advance, keep)
+            course = tuning.fit(head.get_weights(), train, inner, (seed, 0), deadline, advance, keep)
         except KeyboardInterrupt:
             if saved:
                 say(f"the best so far, of epoch {saved}, is in {save}")

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -82,6 +82,38 @@ def keras() -> ModuleType:
 def has_gpu() -> bool:
     """TensorFlow has a GPU to run on."""
     return bool(tensorflow().config.list_physical_devices("GPU"))
+
+
+@contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Keras's networks that are built meanwhile have the dtype policy of that name; later ones what it was before."""
+    config = keras().config
+    before = config.dtype_policy()
+    config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        config.set_dtype_policy(before)
+
+
+def tuning_policy() -> str:
+    """Keras's dtype policy for networks to be fine-tuned here; see `policy_for`."""
+    details = tensorflow().config.experimental.get_device_details
+    gpus = tensorflow().config.list_physical_devices("GPU")
+    return policy_for([details(gpu).get("compute_capability") for gpu in gpus])
+
+
+def policy_for(capabilities: Sequence[tuple[int, int] | None]) -> str:
+    """``mixed_bfloat16`` if all GPUs multiply in bfloat16 in hardware, else ``float32``.
+
+    bfloat16 has the range of float32: unlike float16 it needs no scaling of the loss, lest gradients become zero.
+    Variables stay float32, and so do the head and the loss.
+
+    Args:
+        capabilities: CUDA's compute capability of each GPU, from 8.0 with bfloat16; None where it has none.
+    """
+    fast = all(capability is not None and capability >= (8, 0) for capability in capabilities)
+    return "mixed_bfloat16" if capabilities and fast else "float32"
 
 
 @cache

@@ -151,7 +151,7 @@ def _network(variant: Variant, size: int, classes: int, folded: bool, half: bool
     add up stays float32.
     """
     k = keras()
-    layers, dtype = k.layers, "float32"
+    layers, dtype = k.layers, "float32" if folded else None  # None: as Keras's policy says, when it is trained
 
     def relu6(x: Any, name: str) -> Any:
         return layers.ReLU(max_value=6, dtype=dtype, name=f"{name}.relu6")(x)
@@ -183,7 +183,7 @@ def _network(variant: Variant, size: int, classes: int, folded: bool, half: bool
             if repeat:
                 x = layers.Add(name=f"{name}.add")([before, x])
             block += 1
-            dtype = "mixed_bfloat16" if half and block >= WHOLE else "float32"
+            dtype = "mixed_bfloat16" if half and block >= WHOLE else dtype
     x = relu6(norm(conv(x, "conv_head", 1280), "bn1"), "bn1")
     x = layers.GlobalAveragePooling2D(name="average")(x)
     if classes:

@@ -126,8 +126,9 @@ def _network(eps: float, rows: int) -> Any:
     real = ops.expand_dims(ops.cast(ops.not_equal(ids, PADDING), "float32"), -1)
     known = ops.maximum(ids, 0)
     table = layers.Embedding(rows, 512, "zeros", dtype="uint8", trainable=False, name="codes")
-    scale = layers.Embedding(RANGES, 1, trainable=False, name="scale")(known % RANGES)
-    low = layers.Embedding(RANGES, 1, trainable=False, name="low")(known % RANGES)
+    # Of what words are made of, nothing may be rounded, whatever the rest multiplies in.
+    scale = layers.Embedding(RANGES, 1, trainable=False, dtype="float32", name="scale")(known % RANGES)
+    low = layers.Embedding(RANGES, 1, trainable=False, dtype="float32", name="low")(known % RANGES)
     words = ops.cast(table(known), "float32") * scale + low
 
     x = layers.Dense(256 * len(NGRAMS), name="projection")(words)

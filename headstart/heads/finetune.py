@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -142,9 +143,9 @@ class Tuning:
         inner: np.ndarray,
         seed: Sequence[int],
         deadline: float = math.inf,
-        later: int = 0,
         advance: Callable[[int], object] = lambda rows: None,
         better: Callable[[int], object] = lambda epoch: None,
+        later: int = 0,
     ) -> Course:
         """Train on some rows for as long as that lowers the loss of others; what is lowest is kept.
 
@@ -156,9 +157,9 @@ class Tuning:
             inner: row numbers that say when to stop.
             seed: of the order of the listings, and of all that is dropped.
             deadline: by `time.perf_counter`; it is over by then, give or take a step.
-            later: so many rows will be looked at once it is over, and before the deadline, too.
             advance: told how many rows have just been learnt from.
             better: told each epoch that is the best so far, while its weights are in place.
+            later: how many rows are to be judged by `deadline`, too, when it is over.
 
         Raises:
             ModelError: a loss is not finite, or there are no listings to stop by.
@@ -180,7 +181,8 @@ class Tuning:
         began = time.perf_counter()
         losses = [self._loss(inner)]
         self._check(losses[0], 0, 0)
-        looking = (time.perf_counter() - began) * (1 + later / len(inner))
+        looked = time.perf_counter() - began
+        looks = 1 + later / len(inner)
         first, lowest = self._values(), 1
         stop: Stop = "epochs"
         steps = -(-len(train) // config.batch)
@@ -188,7 +190,7 @@ class Tuning:
             order = self._rng.permutation(train)
             batches = [order[start : start + config.batch] for start in range(0, len(order), config.batch)]
             for number, (rows, inputs) in enumerate(self._ahead(batches)):
-                if time.perf_counter() + looking > deadline:
+                if time.perf_counter() + looks * looked > deadline:
                     stop = "budget"
                     break
                 done = (epoch - 1 + number / steps) / config.epochs
@@ -203,7 +205,9 @@ class Tuning:
                 )
                 self._check(float(loss), epoch, number)
                 advance(len(rows))
+            before = time.perf_counter()
             losses.append(self._loss(inner))
+            looked = time.perf_counter() - before
             self._check(losses[-1], epoch, steps)
             if epoch == 1 or losses[-1] < losses[lowest]:
                 tuned, lowest = self._values(), epoch
@@ -216,7 +220,7 @@ class Tuning:
                 break
         found = {0.0: losses[0], 1.0: losses[lowest]}
         for share in SHARES:
-            if time.perf_counter() + looking > deadline:
+            if time.perf_counter() + looks * looked > deadline:
                 break
             self._assign(_between(first, tuned, share))
             found[share] = self._loss(inner)
@@ -288,21 +292,22 @@ class Tuning:
             each = tf.nn.sparse_softmax_cross_entropy_with_logits(codes, logits)
             loss = tf.reduce_sum(weights * each) / tf.reduce_sum(weights)
         slopes = tape.gradient(loss, self.variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        slopes, _ = tf.clip_by_global_norm([tf.convert_to_tensor(slope) for slope in slopes], self.config.clip)
+        slopes, _ = tf.clip_by_global_norm([tf.cast(slope, tf.float32) for slope in slopes], self.config.clip)
         steps = self._steps.assign_add(1.0)
         first, second = (tf.pow(beta, steps) for beta in BETAS)
         for variable, slope, share, m, v in zip(self.variables, slopes, self._shares, *self._slots, strict=True):
+            own = partial(tf.cast, dtype=variable.dtype)  # a SavedModel may have any
             tf.raw_ops.ResourceApplyAdam(
                 var=variable.handle,
                 m=m.handle,
                 v=v.handle,
-                beta1_power=first,
-                beta2_power=second,
-                lr=rate * share,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                epsilon=EPSILON,
-                grad=slope,
+                beta1_power=own(first),
+                beta2_power=own(second),
+                lr=own(rate * share),
+                beta1=own(BETAS[0]),
+                beta2=own(BETAS[1]),
+                epsilon=own(EPSILON),
+                grad=own(slope),
             )
         return loss
 

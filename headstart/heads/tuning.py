@@ -127,7 +127,7 @@ class Workshop:
             weights = head.get_weights()  # now: the first head is the one that is trained
             tuning = self.tuning(listings, member, head)
             later = len(fold.inner) + len(fold.test)
-            course = tuning.fit(weights, fold.train, fold.inner, seed, deadline, later, advance)
+            course = tuning.fit(weights, fold.train, fold.inner, seed, deadline, advance, later=later)
             inner = tuning.log_probabilities(fold.inner)
             started = time.perf_counter()
             test = tuning.log_probabilities(fold.test)
