@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from headstart import __version__
 from headstart.catalog import Catalog
 from headstart.embeddings.features import Features, open_features
+from headstart.embeddings.store import EmbeddingStore
 from headstart.errors import EncoderError
 from headstart.extract.encoder import Encoder
 from headstart.extract.run import KINDS, extract, open_store
@@ -30,6 +30,7 @@ from headstart.heads.nested import Listings
 from headstart.heads.splits import Fold
 from headstart.memory import Peak
 from headstart.progress import progress
+from headstart.runtime import tuning_policy
 
 FOLDER = "fine-tuned"
 """Of the stores' folder: a file for each fine-tuning that is done."""
@@ -89,8 +90,14 @@ class Workshop:
         self.sources: dict[str, Activations | Contents] = {}
         self.refused: dict[str, str] = {}
         self.trunk_seconds: dict[str, float] = {}
+        trunks = self._trunks_of(encoders, limit) if config.depth == "top" else []
+        _, stores, read = extract(catalog, [*encoders, *trunks], root)
+        keys = {encoder.modality: read.keys(encoder.modality) for encoder in encoders}
+        self._contents: dict[str, str] = {
+            kind: _digest(its[:, rows], there[rows]) for kind, (its, there) in keys.items()
+        }
         if config.depth == "top":
-            self._load_tops(catalog, encoders, rows, limit)
+            self._load_tops(trunks, stores[len(encoders) :], open_features(read, stores).take(rows))
         else:
             self._load_whole(catalog, encoders, rows)
         if not self.sources:
@@ -138,7 +145,7 @@ class Workshop:
 
     def kept(self, listings: Listings, member: HeadConfig, fold: Fold, seed: Sequence[int]) -> bool:
         """Whether `tune` would find it done."""
-        return self._path(listings, member, fold, seed).exists()
+        return _read(self._path(listings, member, fold, seed)) is not None
 
     def tuning(self, listings: Listings, member: HeadConfig, head: Any) -> Tuning:
         """The member with the networks of its encoders; made once, as TensorFlow takes seconds to trace it."""
@@ -153,18 +160,17 @@ class Workshop:
         """What the variables of an encoder's whole network are now, in its own order."""
         return [each.numpy() for each in variables_of(self.sources[name].whole)]
 
-    def _load_tops(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray, limit: float) -> None:
+    def _trunks_of(self, encoders: Sequence[Encoder], limit: float) -> list[Trunk]:
         trunks = []
         for encoder in encoders:
             with self._refusing(encoder):
-                trunks.append(Trunk(encoder))
-                _ = encoder.takes, trunks[-1].shape
-                limit -= self._cost(trunks[-1], limit)
-        trunks = [trunk for trunk in trunks if trunk.base.name not in self.refused]
-        if not trunks:
-            return
-        _, stores, listings = extract(catalog, trunks, self._root)
-        features = open_features(listings, stores).take(rows)
+                trunk = Trunk(encoder)
+                _ = encoder.takes, trunk.shape
+                limit -= self._cost(trunk, limit)
+                trunks.append(trunk)
+        return trunks
+
+    def _load_tops(self, trunks: Sequence[Trunk], stores: Sequence[EmbeddingStore], features: Features) -> None:
         for trunk, store in zip(trunks, stores, strict=True):
             self.trunk_seconds[trunk.base.name] = store.seconds_per_row() * int(features.present[store.name].sum())
             self.sources[trunk.base.name] = Activations(features, trunk)
@@ -202,6 +208,8 @@ class Workshop:
             "headstart": __version__,
             "member": asdict(member),
             "encoders": [self._fingerprints[name] for name in member.encoders],
+            "contents": [self._contents[listings.features.modality[name]] for name in member.encoders],
+            "policy": tuning_policy(),
             "tuned": [name in self.sources for name in member.encoders],
             "config": asdict(self.config),
             "seed": list(seed),
@@ -226,10 +234,18 @@ def _write(path: Path, tuned: Tuned) -> None:
 
 
 def _read(path: Path) -> Tuned | None:
+    """What was kept; None where there is nothing, or it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             told = json.loads(str(arrays["told"]))
             course = Course(tuple(told["losses"]), *(told[name] for name in ("best", "share", "stop", "seconds")))
             return Tuned(arrays["inner"], arrays["test"], course, told["predict_seconds"], told["memory"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except Exception:  # zipfile and numpy raise many kinds on damaged files
         return None
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    whole = hashlib.sha256()
+    for each in arrays:
+        whole.update(np.ascontiguousarray(each).tobytes())
+    return whole.hexdigest()
