@@ -71,7 +71,7 @@ def fine_tuning(
                 (
                     many
                     for many in (len(jury.grouped), len(first))
-                    if bench.expected(many) <= ends - time.perf_counter()
+                    if bench.expected(many) <= max(0.0, ends - time.perf_counter())  # what is kept takes none
                 ),
                 1,
             )
