@@ -283,7 +283,9 @@ def fine_tune(
     if save is not None:
         writable(save)
     settings = {name: value for name, value in (("epochs", epochs), ("learning_rate", learning_rate)) if value}
-    read = workflow.read_once(request.resolve())
+    source = request.resolve()
+    fine_tuning.check(source)
+    read = workflow.read_once(source)
     workflow.need_labels(read)
     found = fine_tuning.fine_tune(read, depth.value, holdout, seed, minutes, save, duplicate_cosine, settings)
     if as_json:
@@ -338,7 +340,7 @@ def root(
 
 
 class Stopped(BaseException):
-    """Ctrl-C, or a polite kill."""
+    """Ctrl-C, or a polite kill. A note on it says what is left, where that is not what was kept so far."""
 
 
 def _stop(number: int, frame: object) -> None:
@@ -360,14 +362,19 @@ def main() -> None:
     try:
         app()
     except Stopped as stopped:
-        say("stopped: what was kept so far stays, the same command goes on from there")
+        kept = "what was kept so far stays, the same command goes on from there"
+        say(f"stopped: {'; '.join(_notes(stopped)) or kept}")
         sys.exit(128 + int(stopped.args[0]))
     except HeadstartError as error:
-        _fail(str(error))
+        _fail("; ".join([str(error), *_notes(error)]))
     except Exception as error:
         if os.environ.get("HEADSTART_DEBUG"):
             raise
         _fail(f"{type(error).__name__}: {error}; HEADSTART_DEBUG=1 shows where")
+
+
+def _notes(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", ()))
 
 
 def _fail(message: str) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headstart.errors import EncoderError, ModelError
+from headstart.errors import EncoderError, HeadstartError, ModelError
+from headstart.extract.encoder import Encoder
 from headstart.extract.registry import encoder
-from headstart.extract.tuned import save_tuned
+from headstart.extract.tuned import TunedEncoder, save_tuned
 from headstart.modelling import Labelled, labelled
 from headstart.progress import progress, say
-from headstart.workflow import Read
+from headstart.workflow import Read, Source
 
 if TYPE_CHECKING:
     from headstart.heads.finetune import Course, Depth
@@ -40,6 +41,20 @@ class FineTuned:
     p_value: float
     """McNemar's exact test."""
     saved: bool
+
+
+def check(source: Source) -> None:
+    """Refuse what can be refused before a listing is read.
+
+    Raises:
+        EncoderError: not one encoder is named, or it has no network to train.
+    """
+    names = source.names()
+    if len(names) != 1:
+        raise EncoderError(
+            f"one encoder at a time is fine-tuned, here are {' and '.join(names) or 'none'}: give --encoder once"
+        )
+    _ = encoder(names[0]).takes
 
 
 def fine_tune(
@@ -68,6 +83,7 @@ def fine_tune(
 
     Raises:
         HeadstartError: several encoders, one that cannot be tuned, too few listings, or a loss that is not finite.
+            A note says what is saved, as on whatever else ends the work early.
     """
     from headstart.heads.bank import HeadBank, HeadTask
     from headstart.heads.config import HeadConfig
@@ -78,17 +94,16 @@ def fine_tune(
     from headstart.reports.compare import mcnemar
     from headstart.reports.metrics import GroupBootstrap, accuracy
 
-    if len(read.stores) != 1:
-        raise EncoderError(
-            f"one encoder at a time is fine-tuned, {len(read.stores)} are named: give --encoder once, such as "
-            f"--encoder {read.stores[0].name}"
-        )
+    check(read.source)
     deadline = time.perf_counter() + 60 * minutes
     (name,) = read.features.vectors
     found = labelled(read, cosine)
     listings = found.listings
     there = np.flatnonzero(listings.features.present[name])
     seen, held = (there[rows] for rows in holdout(listings.codes[there], listings.groups[there], share, seed))
+    if found.learnt.any():
+        seen, held = there[found.learnt[there]], there[~found.learnt[there]]
+        say(f"judged on the {len(held):,} listings that {name} has not learnt from, --holdout is not used")
     train, inner = (seen[rows] for rows in holdout(listings.codes[seen], listings.groups[seen], INNER_SHARE, seed))
     if not len(held) or not len(inner):
         raise ModelError(f"{len(there)} listings are too few to hold some out, and to stop by others: give more")
@@ -103,21 +118,24 @@ def fine_tune(
         nonlocal saved
         if save is not None:
             told = {**asdict(config), "seed": seed, "epoch": epoch, "finished": finished}
-            save_tuned(save, base, workshop.values(name), _keys(read, found, seen), told)
+            save_tuned(save, base, workshop.values(name), learnt, told)
             saved = epoch
 
-    with progress(f"fine-tuning {name}", config.epochs * len(train)) as advance:
-        try:
-            course = tuning.fit(head.get_weights(), train, inner, (seed, 0), deadline, advance, keep)
-        except KeyboardInterrupt:
-            if saved:
-                say(f"the best so far, of epoch {saved}, is in {save}")
-            raise
-    right = bank.log_probabilities([held, held])[0].argmax(axis=1) == listings.codes[held]
-    tuned = right
-    if course.best:
-        keep(course.best, finished=True)
-        tuned = tuning.log_probabilities(held).argmax(axis=1) == listings.codes[held]
+    learnt = _learnt(read, found, seen, base)
+    try:
+        with progress(f"fine-tuning {name}", config.epochs * len(train)) as advance:
+            course = tuning.fit(head.get_weights(), train, inner, (seed, 0), deadline, advance, keep, len(held))
+        right = bank.log_probabilities([held, held])[0].argmax(axis=1) == listings.codes[held]
+        tuned = right
+        if course.best:
+            keep(course.best, finished=True)
+            tuned = tuning.log_probabilities(held).argmax(axis=1) == listings.codes[held]
+    except BaseException as error:
+        if saved:
+            error.add_note(f"the best so far, of epoch {saved}, is in {save}")
+        elif not isinstance(error, HeadstartError):
+            error.add_note("nothing is saved")
+        raise
     bootstrap = GroupBootstrap(listings.groups[held], seed=seed)
     one = np.unique(listings.groups[held], return_index=True)[1]  # near-duplicates are right or wrong together
     return FineTuned(
@@ -133,10 +151,11 @@ def fine_tune(
     )
 
 
-def _keys(read: Read, found: Labelled, rows: np.ndarray) -> np.ndarray:
-    """Keys of the contents of these listings."""
+def _learnt(read: Read, found: Labelled, rows: np.ndarray, base: Encoder) -> np.ndarray:
+    """Keys of the contents of these listings, and of those that the base has learnt from before."""
     keys, _ = read.keys.keys(read.stores[0].modality)
-    return np.ascontiguousarray(keys[:, found.rows[rows]])
+    new = keys[:, found.rows[rows]]
+    return np.unique(np.concatenate([new, base.learnt], axis=1) if isinstance(base, TunedEncoder) else new, axis=1)
 
 
 def in_words(found: FineTuned) -> str:

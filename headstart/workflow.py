@@ -52,6 +52,13 @@ class Source:
         found = {**columns, "images": images, "delimiter": self.delimiter, "encoding": self.encoding}
         return {name: value for name, value in found.items() if value not in (None, [], DEFAULTS.get(name))}
 
+    def names(self) -> tuple[str, ...]:
+        """Of the encoders: those given, each once, or the defaults."""
+        if self.encoders:
+            return tuple(dict.fromkeys(self.encoders))
+        photos = self.columns.image is not None or self.images is not None
+        return ((DEFAULT_TEXT,) if self.columns.text else ()) + ((DEFAULT_IMAGE,) if photos else ())
+
     def words(self) -> list[str]:
         """The same as words of a command."""
         words = []
@@ -119,11 +126,11 @@ class Read:
     @cached_property
     def alike(self) -> Features:
         """By whose vectors near-duplicates are told: in place of a fine-tuned encoder's, which has learnt to see each
-        category as one, those of the encoder that it was made of."""
+        category as one, those of the encoder that it was made of in the beginning."""
         if not self.tuned:
             return self.features
         others = [store for store in self.stores if store.name not in {each.name for each in self.tuned}]
-        bases = {each.base.fingerprint: each.base for each in self.tuned}
+        bases = {each.origin.fingerprint: each.origin for each in self.tuned}
         lacking = [base for print, base in bases.items() if print not in {store.fingerprint for store in others}]
         _, stores, keys = extract(self.catalog, lacking, self.source.store)
         return open_features(keys, [*others, *stores])
@@ -160,7 +167,7 @@ def read_once(
     catalog = read_catalog(
         source.path, source.columns, source.images, delimiter=source.delimiter, encoding=source.encoding
     )
-    chosen = list(encoders) if encoders is not None else [encoder(name) for name in _names(source)]
+    chosen = list(encoders) if encoders is not None else [encoder(name) for name in source.names()]
     for each in chosen if encoders is None else ():
         if each.modality == "text" and not source.columns.text:
             raise CatalogError(f"{each.name} reads texts, and no column holds any: name one with --text")
@@ -181,13 +188,6 @@ def _distinct(encoders: Sequence[Encoder]) -> None:
         other = known.setdefault(each.fingerprint, each.name)
         if other != each.name:
             raise EncoderError(f"{other} and {each.name} are the same encoder: name it once")
-
-
-def _names(source: Source) -> tuple[str, ...]:
-    if source.encoders:
-        return tuple(dict.fromkeys(source.encoders))
-    photos = source.columns.image is not None or source.images is not None
-    return ((DEFAULT_TEXT,) if source.columns.text else ()) + ((DEFAULT_IMAGE,) if photos else ())
 
 
 def _notes(store: Path) -> dict[str, dict[str, Any]]:
@@ -280,6 +280,7 @@ def judge(read: Read, settings: Any, out: Path, *, title: str, command: str, dra
         title=title,
         command=command,
         drawn=drawn,
+        alike=read.alike,
     )
     write_report(result, out)
     return result

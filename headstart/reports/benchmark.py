@@ -96,6 +96,7 @@ def benchmark(
     title: str,
     command: str,
     drawn: bool = False,
+    alike: Features | None = None,
 ) -> BenchmarkResult:
     """Judge text, image, their fusions and the control on the same folds.
 
@@ -108,11 +109,12 @@ def benchmark(
         title: of the report.
         command: that gives this result again.
         drawn: the listings are drawn, not real.
+        alike: by whose vectors near-duplicates are told; None for those of `features`.
 
     Raises:
         HeadstartError: fewer than two categories with as many distinct listings as there are folds.
     """
-    groups = near_duplicate_groups(features.blocks(), settings.cosine)
+    groups = near_duplicate_groups((features if alike is None else alike).blocks(), settings.cosine)
     mask, rare = judgeable(features.labels, groups, settings.folds)
     judged = _judged(catalog, features, groups, mask, settings)
     began = time.perf_counter()
