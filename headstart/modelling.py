@@ -213,7 +213,7 @@ def beside_the_control(listings: Listings, seen: np.ndarray, held: np.ndarray, r
     return Duel(float(control.mean()), *mcnemar(right[one], control[one]))
 
 
-def keep(config: HeadConfig, seed: int, read: Read, found: Labelled, folder: Path) -> None:
+def keep(config: HeadConfig, seed: int, read: Read, found: Labelled, folder: Path) -> Classifier:
     """Train a classifier on all labelled listings and save it, with what `predict` needs to read others alike."""
     from headstart.heads.classifier import Classifier
 
@@ -222,6 +222,7 @@ def keep(config: HeadConfig, seed: int, read: Read, found: Labelled, folder: Pat
     final.fit(listings.features, found.names[listings.codes], listings.groups, listings.texts, listings.learnt)
     final.columns_ = _what_it_reads(read.source.options(), listings.features, config.encoders)
     final.save(folder)
+    return final
 
 
 def _what_it_reads(options: dict[str, Any], features: Features, encoders: tuple[str, ...]) -> dict[str, Any]:
@@ -302,7 +303,7 @@ def sweep(
     chosen = {name: encoders for name, encoders in there.items() if not heads or name in heads}
     words = "text" in read.features.modality.values()
     configs = drawn(grid(chosen, read.features.modality, given, words), draws, seed)
-    listings = _judged(found, folds)
+    listings = judged(found, folds)
     outer = repeated_folds(listings.codes, listings.groups, folds, 1, seed)
     swept = try_all(listings, configs, outer, seed, say)
     bootstrap = GroupBootstrap(listings.groups, seed=seed)
@@ -330,7 +331,7 @@ def sweep(
     return result
 
 
-def _judged(found: Labelled, folds: int) -> Listings:
+def judged(found: Labelled, folds: int) -> Listings:
     """The listings in categories that have as many distinct ones as there are folds.
 
     Raises:
