@@ -29,6 +29,8 @@ Depth = Literal["top", "full"]
 Stop = Literal["inner rows", "epochs", "budget"]
 BETAS, EPSILON = (0.9, 0.999), 1e-7
 """Of Adam (Kingma & Ba 2015, arXiv 1412.6980)."""
+REACH = 4
+"""Batches among which listings of like length are put together: with texts of a shop half as much is padding."""
 SHARES = (0.75, 0.5, 0.25)
 """Of the way from the first weights to the tuned ones, that are tried beside all of it."""
 
@@ -54,6 +56,9 @@ class Source(Protocol):
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
         """Of these listings; where one lacks the modality, anything of the right shape."""
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """How long they are, where a batch is as long as its longest; else zeros."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +192,7 @@ class Tuning:
         stop: Stop = "epochs"
         steps = -(-len(train) // config.batch)
         for epoch in range(1, config.epochs + 1):
-            order = self._rng.permutation(train)
-            batches = [order[start : start + config.batch] for start in range(0, len(order), config.batch)]
-            for number, (rows, inputs) in enumerate(self._ahead(batches)):
+            for number, (rows, inputs) in enumerate(self._ahead(self._shuffled(train))):
                 if time.perf_counter() + looks * looked > deadline:
                     stop = "budget"
                     break
@@ -234,13 +237,22 @@ class Tuning:
         tf = tensorflow()
         gone = np.array([kind in lost for kind in self.kinds])
         out = np.empty((len(rows), self.classes), np.float32)
-        size = 2 * self.config.batch
-        start = 0
-        for some, inputs in self._ahead([rows[first : first + size] for first in range(0, len(rows), size)]):
+        places = _cut(np.argsort(self._lengths(rows), kind="stable"), 2 * self.config.batch)
+        for place, (some, inputs) in zip(places, self._ahead([rows[each] for each in places]), strict=True):
             logits = self._said(inputs, tf.constant(self.present[some] & ~gone, tf.float32))
-            out[start : start + len(some)] = tf.nn.log_softmax(logits).numpy()
-            start += len(some)
+            out[place] = tf.nn.log_softmax(logits).numpy()
         return out
+
+    def _shuffled(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Batches of the rows in random order, those of like length together within `REACH` batches."""
+        size, batches = self.config.batch, []
+        for some in _cut(self._rng.permutation(rows), REACH * size):
+            batches += _cut(some[np.argsort(self._lengths(some), kind="stable")], size)
+        return [batches[place] for place in self._rng.permutation(len(batches))]
+
+    def _lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Of the longest thing that is read of each."""
+        return np.max([source.lengths(rows) for source in self.sources], axis=0)
 
     def _ahead(self, batches: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Batches of rows with their inputs, the next one read while this one is worked on."""
@@ -344,6 +356,10 @@ def variables_of(network: Any) -> list[Any]:
     """What can be trained of a Keras model or a SavedModel, as TensorFlow's own variables."""
     k = keras()
     return [each.value if isinstance(each, k.Variable) else each for each in network.trainable_variables]
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _between(first: Sequence[np.ndarray], last: Sequence[np.ndarray], share: float) -> list[np.ndarray]:

@@ -43,6 +43,10 @@ class KeptVectors:
         kept = self._features.take(rows).vectors[self._name] if self._matrix is None else self._matrix[rows]
         return np.asarray(kept, np.float32).reshape(-1, *(size for size in self.takes[0] if size is not None))
 
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """All of them are alike."""
+        return np.zeros(len(rows), int)
+
 
 class Activations(KeptVectors):
     """Kept activations of a trunk, and the layers above it to be trained."""
@@ -123,6 +127,12 @@ class Contents:
                 self._file.seek(row * photo.nbytes)
                 self._file.readinto(photo)  # type: ignore[attr-defined]
         return found
+
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Of prepared texts; photos are all alike."""
+        if self._file is not None:
+            return np.zeros(len(rows), int)
+        return np.array([len(self._text(row)) for row in rows.tolist()])
 
     def _text(self, row: int) -> Any:
         if row not in self._texts:
