@@ -210,7 +210,10 @@ def more_labels(one: Doubling) -> str:
         )
     if one.comparison.verdict == "worse":
         return f"More labels like these did not help: {doubled} brought {brought}. Look at the labels first."
-    told = f"Whether more labels would help cannot be told: {doubled} brought {brought}, which may be chance."
+    why = (
+        "but the folds differ so much among themselves that it may be chance" if gain.low > 0 else "which may be chance"
+    )
+    told = f"Whether more labels would help cannot be told: {doubled} brought {brought}, {why}."
     if gain.high <= 0:
         return told
     return f"{told} Learning curves mostly flatten, so expect of another doubling at most about {_unsigned(gain.high)}."

@@ -344,6 +344,12 @@ def test_mistakes_are_told_in_markdown(result: BenchmarkResult, tmp_path: Path) 
     assert "data:image" not in said and "![" not in said
 
 
+def test_markdown_has_no_paragraph_run_into_the_next(result: BenchmarkResult, tmp_path: Path) -> None:
+    lines = markdown(with_photo(result, tmp_path)).splitlines()
+    prose = [bool(re.match(r"[A-Z*]", line)) for line in lines]
+    assert not [line for line, one, two in zip(lines, prose, prose[1:], strict=False) if one and two]
+
+
 @WRITERS
 def test_what_the_last_doubling_brought_is_told(
     write: Callable[[BenchmarkResult], str], result: BenchmarkResult

@@ -158,6 +158,8 @@ def test_more_labels_are_asked_for_no_firmer_than_the_last_doubling_was(result: 
     level = doubled(result, (0.004, -0.006, 0.014), LEVEL)
     assert "cannot be told" in level and "may be chance" in level and "at most about 1.4 points" in level
     assert "probably" not in level
+    unsure = doubled(result, (0.013, 0.005, 0.022), LEVEL)
+    assert "cannot be told" in unsure and "the folds differ so much" in unsure
     nothing = doubled(result, (-0.01, -0.02, 0.0), LEVEL)
     assert "cannot be told" in nothing and "at most" not in nothing
     worse = doubled(result, (-0.02, -0.03, -0.01), WORSE)
