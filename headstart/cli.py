@@ -264,6 +264,9 @@ def fine_tune(
     ] = Depth.top,
     minutes: Annotated[float, typer.Option(min=0.1, help="At most; the best so far is kept.")] = 20.0,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the listings, at most.  [default: 8]")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs without a lower loss of inner listings that end it.  [default: 3]")
+    ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(min=1e-9, help="Of the topmost layer.  [default: 0.0001]")
     ] = None,
@@ -282,7 +285,8 @@ def fine_tune(
 
     if save is not None:
         writable(save)
-    settings = {name: value for name, value in (("epochs", epochs), ("learning_rate", learning_rate)) if value}
+    given = {"epochs": epochs, "patience": patience, "learning_rate": learning_rate}
+    settings = {name: value for name, value in given.items() if value}
     source = request.resolve()
     fine_tuning.check(source)
     read = workflow.read_once(source)

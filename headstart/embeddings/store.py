@@ -266,10 +266,15 @@ class EmbeddingStore:
         with suppress(OSError):  # it only saves time
             settle(self.folder, self.parts)
 
-    def seconds_per_row(self) -> float:
-        """Time one vector took when it was made, decoding and encoding together, over all parts."""
-        rows = len(self)
-        return sum(receipt.info.get("seconds", 0.0) for receipt in self.receipts) / rows if rows else 0.0
+    def seconds_per_row(self, machine: str | None = None) -> float:
+        """Time one vector took when it was made, decoding and encoding together, over all parts; 0 if there are none.
+
+        Args:
+            machine: count what was made on this one alone, as receipts name it.
+        """
+        made = [each for each in self.receipts if machine is None or each.info.get("machine") == machine]
+        rows = sum(receipt.rows for receipt in made) if machine else len(self)
+        return sum(receipt.info.get("seconds", 0.0) for receipt in made) / rows if rows else 0.0
 
     def bytes(self) -> int:
         """Size on disk."""

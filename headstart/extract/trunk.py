@@ -29,14 +29,20 @@ class Trunk(Encoder):
     def __init__(self, base: Encoder) -> None:
         self.base, self.name, self.modality, self.batch = base, f"{TRUNK}:{base.name}", base.modality, base.batch
 
-    @cached_property
+    @property
     def shape(self) -> tuple[int, ...]:
-        """Of the activations of one item. Learnt by building the network, once: a note says it from then on."""
+        """Of the activations of one item."""
+        return tuple(map(int, self._cut["shape"]))
+
+    @cached_property
+    def _cut(self) -> dict[str, Any]:
+        """Where the network is cut; learnt by building it, once: a note says it from then on."""
         note = read_note(NOTE, self.base.fingerprint)
-        if note is None:
-            note = {"shape": self._halves[0].output.shape[1:]}
+        if note is None or "weights" not in note:
+            lower = self._halves[0]
+            note = {"shape": list(lower.output.shape[1:]), "weights": len(lower.weights)}
             write_note(NOTE, self.base.fingerprint, note)
-        return tuple(map(int, note["shape"]))
+        return note
 
     @property
     def dim(self) -> int:  # type: ignore[override]
@@ -55,7 +61,8 @@ class Trunk(Encoder):
         _ = self._run
 
     def spec(self) -> dict[str, Any]:
-        return {**self.base.spec(), "trunk": list(self.shape)}
+        # Several layers may have one shape: how many weights lie below tells them apart.
+        return {**self.base.spec(), "trunk": [list(self.shape), self._cut["weights"]]}
 
     def trainable(self) -> Any:
         raise EncoderError(f"{self.name} is the part that stays frozen: fine-tune {self.base.name}")

@@ -188,7 +188,8 @@ class Tuning:
         self._check(losses[0], 0, 0)
         looked = time.perf_counter() - began
         looks = 1 + later / len(inner)
-        first, lowest = self._values(), 1
+        first = tuned = self._values()
+        lowest, learnt = 1, 0
         stop: Stop = "epochs"
         steps = -(-len(train) // config.batch)
         for epoch in range(1, config.epochs + 1):
@@ -208,6 +209,9 @@ class Tuning:
                 )
                 self._check(float(loss), epoch, number)
                 advance(len(rows))
+                learnt = epoch
+            if learnt < epoch:  # the time is up, and nothing has changed
+                break
             before = time.perf_counter()
             losses.append(self._loss(inner))
             looked = time.perf_counter() - before
@@ -221,9 +225,10 @@ class Tuning:
             if epoch - lowest >= config.patience:
                 stop = "inner rows"
                 break
-        found = {0.0: losses[0], 1.0: losses[lowest]}
-        for share in SHARES:
+        found = {0.0: losses[0], **({1.0: losses[lowest]} if learnt else {})}
+        for share in SHARES if learnt else ():
             if time.perf_counter() + looks * looked > deadline:
+                stop = "budget"
                 break
             self._assign(_between(first, tuned, share))
             found[share] = self._loss(inner)

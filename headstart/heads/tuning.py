@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from headstart import __version__
 from headstart.catalog import Catalog
 from headstart.embeddings.features import Features, open_features
-from headstart.embeddings.store import EmbeddingStore
+from headstart.embeddings.store import EmbeddingStore, stores
 from headstart.errors import EncoderError
 from headstart.extract.encoder import Encoder
 from headstart.extract.run import KINDS, extract, open_store
@@ -25,25 +24,29 @@ from headstart.extract.trunk import Trunk
 from headstart.files import write_atomically
 from headstart.heads.config import HeadConfig
 from headstart.heads.finetune import Course, Source, TuneConfig, Tuning, variables_of
+from headstart.heads.fusion import Pattern
 from headstart.heads.inputs import Activations, Contents, KeptVectors
 from headstart.heads.nested import Listings
 from headstart.heads.splits import Fold
 from headstart.memory import Peak
 from headstart.progress import progress
-from headstart.runtime import tuning_policy
+from headstart.runtime import machine, tuning_policy, versions
 
 FOLDER = "fine-tuned"
 """Of the stores' folder: a file for each fine-tuning that is done."""
+INNER = "inner"
+"""Begins the names of `Tuned.inner` in it; what is lost follows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
     """What a head says that was fine-tuned on a fold with its encoders."""
 
-    inner: np.ndarray
-    """Log-probabilities of the fold's inner rows, float32 ``(rows, K)``."""
+    inner: dict[Pattern, np.ndarray]
+    """Modalities lost → log-probabilities of the fold's inner rows had they lost these, float32 ``(rows, K)``: none, and
+    each of two. Empty where the head stayed as it was."""
     test: np.ndarray
-    """Of its test rows."""
+    """Of its test rows; none where the head stayed as it was."""
     course: Course
     predict_seconds: float
     """For the test rows."""
@@ -99,7 +102,7 @@ class Workshop:
         if config.depth == "top":
             self._load_tops(trunks, stores[len(encoders) :], open_features(read, stores).take(rows))
         else:
-            self._load_whole(catalog, encoders, rows)
+            self._load_whole(catalog, encoders, rows, limit)
         if not self.sources:
             raise EncoderError(f"nothing can be fine-tuned: {'; '.join(self.refused.values())}")
 
@@ -133,11 +136,13 @@ class Workshop:
         with Peak() as peak, progress(what, self.config.epochs * len(fold.train)) as advance:
             weights = head.get_weights()  # now: the first head is the one that is trained
             tuning = self.tuning(listings, member, head)
-            later = len(fold.inner) + len(fold.test)
+            kinds = {listings.features.modality[name] for name in member.encoders}
+            lost = [frozenset[str](), *(frozenset([kind]) for kind in sorted(kinds) if len(kinds) > 1)]
+            later = len(lost) * len(fold.inner) + len(fold.test)
             course = tuning.fit(weights, fold.train, fold.inner, seed, deadline, advance, later=later)
-            inner = tuning.log_probabilities(fold.inner)
+            inner = {each: tuning.log_probabilities(fold.inner, each) for each in lost if course.best}
             started = time.perf_counter()
-            test = tuning.log_probabilities(fold.test)
+            test = tuning.log_probabilities(fold.test if course.best else fold.test[:0])
         tuned = Tuned(inner, test, course, time.perf_counter() - started, peak.bytes)
         if course.stop != "budget":
             _write(path, tuned)
@@ -177,21 +182,31 @@ class Workshop:
 
     def _cost(self, trunk: Trunk, limit: float) -> float:
         """Seconds to keep the activations that are lacking: a trunk takes about as long as its whole network took."""
-        lacking = max(0, int(self._features.present[trunk.base.name].sum()) - len(open_store(self._root, trunk)))
-        expected = lacking * open_store(self._root, trunk.base).seconds_per_row()
+        there = next((len(store) for store in stores(self._root) if store.fingerprint == trunk.fingerprint), 0)
+        return self._affordable(trunk.base, there, limit, "keeping the activations of")
+
+    def _affordable(self, encoder: Encoder, there: int, limit: float, what: str) -> float:
+        """Seconds that its network takes for all but so many of the listings, at the rate that this machine had.
+
+        Raises:
+            EncoderError: that is more than the limit.
+        """
+        rows = max(0, int(self._features.present[encoder.name].sum()) - there)
+        expected = rows * open_store(self._root, encoder).seconds_per_row(machine())
         if expected > limit:
             raise EncoderError(
-                f"{trunk.base.name}: keeping the activations of {lacking:,} {KINDS[trunk.modality]} takes about "
-                f"{expected / 60:,.1f} minutes, {limit / 60:,.1f} are left: allow more, or give fewer listings"
+                f"{encoder.name}: {what} {rows:,} {KINDS[encoder.modality]} takes about {expected / 60:,.1f} minutes, "
+                f"{limit / 60:,.1f} are left: allow more, or give fewer listings"
             )
         return expected
 
-    def _load_whole(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray) -> None:
+    def _load_whole(self, catalog: Catalog, encoders: Sequence[Encoder], rows: np.ndarray, limit: float) -> None:
         contents: dict[str, list[str | None]] = {}
         for encoder in encoders:
             if encoder.modality not in contents:
                 contents[encoder.modality] = list(catalog.contents(encoder.modality, self._ids))
             with self._refusing(encoder):
+                self._affordable(encoder, 0, limit, "one look at")
                 chosen = [contents[encoder.modality][row] for row in rows.tolist()]
                 self.sources[encoder.name] = Contents(encoder, chosen, self._root)
 
@@ -205,7 +220,7 @@ class Workshop:
     def _path(self, listings: Listings, member: HeadConfig, fold: Fold, seed: Sequence[int]) -> Path:
         """Named by all that decides the outcome."""
         known = {
-            "headstart": __version__,
+            "machine": [machine(), versions()],  # its seconds are told, too
             "member": asdict(member),
             "encoders": [self._fingerprints[name] for name in member.encoders],
             "contents": [self._contents[listings.features.modality[name]] for name in member.encoders],
@@ -228,9 +243,9 @@ def _write(path: Path, tuned: Tuned) -> None:
     told = {**asdict(tuned.course), "predict_seconds": tuned.predict_seconds, "memory": tuned.memory}
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            path, lambda file: np.savez(file, inner=tuned.inner, test=tuned.test, told=np.array(json.dumps(told)))
-        )
+        arrays = {" ".join([INNER, *lost]): said for lost, said in tuned.inner.items()}
+        arrays |= {"test": tuned.test, "told": np.array(json.dumps(told))}
+        write_atomically(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> Tuned | None:
@@ -239,7 +254,9 @@ def _read(path: Path) -> Tuned | None:
         with np.load(path, allow_pickle=False) as arrays:
             told = json.loads(str(arrays["told"]))
             course = Course(tuple(told["losses"]), *(told[name] for name in ("best", "share", "stop", "seconds")))
-            return Tuned(arrays["inner"], arrays["test"], course, told["predict_seconds"], told["memory"])
+            names = [name.split() for name in arrays.files]
+            inner = {frozenset(lost): arrays[" ".join([kind, *lost])] for kind, *lost in names if kind == INNER}
+            return Tuned(inner, arrays["test"], course, told["predict_seconds"], told["memory"])
     except Exception:  # zipfile and numpy raise many kinds on damaged files
         return None
 

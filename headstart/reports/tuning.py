@@ -16,7 +16,7 @@ import numpy as np
 from headstart.heads.bank import HeadBank, HeadTask
 from headstart.heads.config import HeadConfig
 from headstart.heads.control import control_fold
-from headstart.heads.fusion import fit_fusion
+from headstart.heads.fusion import Pattern, fit_fusion
 from headstart.heads.members import Member, evidence, reads
 from headstart.heads.splits import Fold
 from headstart.heads.tuning import Tuned, Workshop
@@ -93,7 +93,7 @@ def _plan(planned: int, every: int, minutes: float) -> str:
     if planned == every:
         return f"fine-tuning: all {every} folds fit into {minutes:g} minutes"
     what = "the first fold alone, a holdout," if planned == 1 else f"{planned} of {every} folds, one repeat,"
-    return f"fine-tuning: {what} fit into {minutes:g} minutes: give --fine-tune-minutes for more"
+    return f"fine-tuning: {what} fit into {minutes:g} minutes: give more --fine-tune-minutes"
 
 
 class Bench:
@@ -168,13 +168,12 @@ class Bench:
             return jury.fused[name][number].test()
         kinds = [reads(member, listings.features.modality) for member in members]
         there, has = evidence(listings.features, members, listings.texts)
-        inner = np.stack([made[each].inner if each in better else self._frozen(each, number) for each in members])
         test = np.stack(
             [made[each].test if each in better else jury.panel.opinions(each, number, -1) for each in members]
         )
         patterns = jury.fused[name][number].fusion.weights
         fusion = fit_fusion(
-            dict.fromkeys(patterns, inner),
+            {pattern: np.stack([self._of_inner(each, number, pattern) for each in members]) for pattern in patterns},
             there[:, fold.inner],
             {kind: mask[fold.inner] for kind, mask in has.items()},
             listings.codes[fold.inner],
@@ -184,6 +183,14 @@ class Bench:
         return fusion.log_probabilities(
             test, there[:, fold.test], {kind: mask[fold.test] for kind, mask in has.items()}
         )
+
+    def _of_inner(self, member: Member, number: int, pattern: Pattern) -> np.ndarray:
+        """What a member, tuned if that was better, says of a fold's inner rows if they have no more than a pattern."""
+        tuned = self.found[number].get(member) if member else None
+        if tuned is None or not tuned.course.best:
+            return self._frozen(member, number)
+        kinds = reads(member, self.jury.listings.features.modality)
+        return tuned.inner[kinds - pattern if kinds & pattern else frozenset()]
 
     def _frozen(self, member: Member, number: int) -> np.ndarray:
         """What a member says of a fold's inner rows that has learnt from its train rows, its encoder as it was."""
@@ -259,7 +266,7 @@ class Bench:
     def _seconds(self, name: str, frozen: Seconds) -> Seconds:
         """The frozen approach comes first: its vectors and its heads are needed, too."""
         every = [[made[member] for member in self._own(name)] for made in self.found]
-        one = [sum(each.predict_seconds / len(each.test) for each in fold) for fold in every]
+        one = [sum(each.predict_seconds / max(1, len(each.test)) for each in fold) for fold in every]
         encode = sum(self.workshop.trunk_seconds.get(encoder, 0.0) for encoder in self.tuned_encoders(name))
         return Seconds(
             frozen.encode + encode,
