@@ -241,11 +241,11 @@ class FineTuned:
     tunings: int
     """Heads that were fine-tuned, over all folds."""
     unchanged: int
-    """Of these, how many stayed as they were: no epoch lowered the loss of the inner rows."""
+    """Of these, how many stayed as they were: nothing that was tried lowered the loss of the inner rows."""
     cut_short: int
     """Of these, how many the time allowed ended."""
     epochs: float
-    """Mean number of the epoch that was kept."""
+    """Mean number of the epoch that was kept, or moved towards; 0 of a head that stayed as it was."""
     memory: int
     """Bytes that the process had allocated at most, while fine-tuning; 0 where the system does not say."""
 

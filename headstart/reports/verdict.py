@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from headstart.reports import wording
 from headstart.reports.cost import per_million
-from headstart.reports.result import Approach, BenchmarkResult, Comparison, Doubling, FineTuning, Interval
+from headstart.reports.result import Approach, BenchmarkResult, Comparison, Doubling, FineTuned, FineTuning, Interval
 
 CLOSE = 0.01
 """A simpler approach that is at most one point behind is called close: a convention, not a finding."""
@@ -168,8 +168,6 @@ def _accepted(result: BenchmarkResult) -> str:
 def _tuned(result: BenchmarkResult) -> str:
     if result.tuning is None:
         return "Fine-tuning was not tried: all encoders are frozen. --fine-tune top tells what it would bring."
-    if not result.tuning.approaches:
-        return "None of these encoders could be fine-tuned."
     return worth(result.tuning, result.chosen)
 
 
@@ -179,18 +177,40 @@ def worth(tuning: FineTuning, chosen: str) -> str:
         (each for each in tuning.approaches if each.approach == chosen),
         max(tuning.approaches, key=lambda each: each.frozen.mean),
     )
-    difference, times = best.comparison.difference, best.seconds.train / best.frozen_seconds.train
     what = "the encoders' upper layers" if tuning.depth == "top" else "whole encoders"
+    difference, times = best.comparison.difference, best.seconds.train / best.frozen_seconds.train
+    kept, cut = best.unchanged == best.tunings, best.cut_short > 0
     gain = f"gains {wording.points(difference.mean)} ({wording.ends(difference)})"
-    if best.unchanged == best.tunings:
-        gain = "gains nothing, as no epoch was better than none,"
+    if kept:
+        gain = f"gains nothing{' so far' if cut else ''}"
     told = f"With {what} fine-tuned “{best.title}” {gain} for {times:,.0f} × the time to train"
-    answer = {
-        "better": "it is worth it where training time does not matter.",
-        "worse": "keep them frozen.",
-        "not distinguishable": "that cannot be told from chance: keep them frozen.",
-    }[best.comparison.verdict]
-    return f"{told}; {answer}"
+    if kept:
+        told += ": nothing that was tried did better than the frozen head on the listings that say when to stop"
+    elif best.comparison.verdict == "not distinguishable":
+        told += "; that cannot be told from chance"
+    frozen = best.comparison.verdict != "better"
+    if not frozen:
+        told += "; it is worth it where training time does not matter"
+    elif not cut:
+        told += ": keep them frozen"
+    told += "."
+    if tuning.folds == 1:
+        told += f" {once(tuning)}"
+    if cut:
+        told += f" {ended(best)}{'; without more, keep them frozen' if frozen else ''}."
+    return told
+
+
+def once(tuning: FineTuning) -> str:
+    """How firm the figures of the first fold alone are."""
+    rows = wording.counted(tuning.rows, "listing", "listings")
+    return f"Each head was fine-tuned once, and judged on one holdout of {rows} by McNemar's exact test."
+
+
+def ended(one: FineTuned) -> str:
+    """That the time allowed was too short, no full stop behind it: what was gained says nothing of longer training."""
+    which = f"{one.cut_short} of {wording.counted(one.tunings, 'training', 'trainings')}"
+    return f"The time allowed ended {which}: this is what that time bought, and more --fine-tune-minutes may bring more"
 
 
 def _labels(result: BenchmarkResult) -> str:

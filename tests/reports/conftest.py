@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from headstart.reports.result import (
     Doubling,
     Duplicates,
     EncoderFigures,
+    FineTuned,
+    FineTuning,
     Interval,
     LearningPoint,
     Missing,
@@ -235,6 +238,35 @@ def make(labels: Sequence[str] = CATEGORIES, rows: int = 150, drawn: bool = True
         doublings=doublings(("text", "image", "late", "control")),
     )
     return replace(result, verdict=verdict(result))
+
+
+def tuning(told: str, gain: float, folds: int = 10, **changes: Any) -> FineTuning:
+    """The late fusion fine-tuned, with this verdict."""
+    seconds = Seconds(26.6, 2.0, 0.1)
+    difference = Interval(gain, gain - 0.01, gain + 0.01)
+    one = FineTuned(
+        approach="late",
+        title="Text, photo and words, late fusion",
+        encoders=("use-multilingual-v3",),
+        frozen=Interval(0.95, 0.94, 0.96),
+        tuned=Interval(0.95 + gain, 0.94, 0.97),
+        frozen_loss=Interval(0.2, 0.1, 0.3),
+        tuned_loss=Interval(0.18, 0.09, 0.29),
+        comparison=Comparison("late", "late", difference, 0.01, told),
+        frozen_seconds=seconds,
+        seconds=Seconds(26.6 + 10.5, 202.0, 3.1),
+        tunings=folds,
+        unchanged=0,
+        cut_short=0,
+        epochs=2.0,
+        memory=0,
+    )
+    return FineTuning("top", {}, 20.0, 900.0, folds, 10, 1050 if folds > 1 else 210, {}, (replace(one, **changes),))
+
+
+@pytest.fixture
+def make_tuning() -> Callable[..., FineTuning]:
+    return tuning
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,6 @@ from headstart.reports.result import (
     BenchmarkResult,
     Comparison,
     Doubling,
-    FineTuned,
     FineTuning,
     Interval,
     Seconds,
@@ -32,6 +32,7 @@ def compared(result: BenchmarkResult, *found: tuple[str, str, tuple[float, float
     return replace(result, comparisons=comparisons)
 
 
+MakeTuning = Callable[..., FineTuning]
 LEVEL, BETTER, WORSE = "not distinguishable", "better", "worse"
 
 
@@ -171,48 +172,39 @@ def test_without_a_curve_of_the_chosen_approach_labels_are_not_spoken_of(result:
     assert said(replace(result, chosen="concat"), "Would more labels") == ""
 
 
-def tuned(verdict: str, gain: float, unchanged: int = 0) -> FineTuning:
-    seconds = Seconds(26.6, 2.0, 0.1)
-    difference = Interval(gain, gain - 0.01, gain + 0.01)
-    one = FineTuned(
-        approach="late",
-        title="Text, photo and words, late fusion",
-        encoders=("use-multilingual-v3",),
-        frozen=Interval(0.95, 0.94, 0.96),
-        tuned=Interval(0.95 + gain, 0.94, 0.97),
-        frozen_loss=Interval(0.2, 0.1, 0.3),
-        tuned_loss=Interval(0.2, 0.1, 0.3),
-        comparison=Comparison("late", "late", difference, 0.01, verdict),
-        frozen_seconds=seconds,
-        seconds=Seconds(26.6 + 10.5, 202.0, 3.1),
-        tunings=10,
-        unchanged=unchanged,
-        cut_short=0,
-        epochs=2.0,
-        memory=0,
-    )
-    return FineTuning("top", {}, 20.0, 900.0, 10, 10, 1050, {}, (one,))
-
-
 @pytest.mark.parametrize(
     ("told", "gain", "unchanged", "expected"),
     [
         (BETTER, 0.02, 0, "gains +2.0 points (+1.0 to +3.0) for 101 × the time to train; it is worth it where"),
-        (WORSE, -0.02, 0, "keep them frozen"),
-        (LEVEL, 0.005, 0, "cannot be told from chance: keep them frozen"),
-        (LEVEL, 0.0, 10, "gains nothing, as no epoch was better than none"),
+        (WORSE, -0.02, 0, "for 101 × the time to train: keep them frozen."),
+        (LEVEL, 0.005, 0, "that cannot be told from chance: keep them frozen."),
+        (LEVEL, 0.0, 10, "to train: nothing that was tried did better than the frozen head on the listings that say"),
     ],
 )
 def test_fine_tuning_is_advised_where_it_was_better(
-    told: str, gain: float, unchanged: int, expected: str, result: BenchmarkResult
+    told: str, gain: float, unchanged: int, expected: str, result: BenchmarkResult, make_tuning: MakeTuning
 ) -> None:
-    assert expected in said(replace(result, tuning=tuned(told, gain, unchanged)), "Fine-tune")
-
-
-def test_fine_tuning_that_was_not_tried_is_not_judged(result: BenchmarkResult) -> None:
+    answer = said(replace(result, tuning=make_tuning(told, gain, unchanged=unchanged)), "Fine-tune")
+    assert expected in answer and "time allowed" not in answer and "holdout" not in answer
     assert "was not tried" in said(result, "Fine-tune")
-    nothing = replace(tuned(BETTER, 0.02), approaches=(), refused={"a": "why"})
-    assert "could be fine-tuned" in said(replace(result, tuning=nothing), "Fine-tune")
+
+
+@pytest.mark.parametrize(("told", "gain", "unchanged"), [(BETTER, 0.02, 0), (LEVEL, 0.005, 3), (LEVEL, 0.0, 10)])
+def test_fine_tuning_that_the_time_ended_is_not_judged_as_if_it_had_gone_on(
+    told: str, gain: float, unchanged: int, result: BenchmarkResult, make_tuning: MakeTuning
+) -> None:
+    answer = said(replace(result, tuning=make_tuning(told, gain, unchanged=unchanged, cut_short=4)), "Fine-tune")
+    ended = "The time allowed ended 4 of 10 trainings: this is what that time bought, and more --fine-tune-minutes may"
+    assert ended in answer
+    assert answer.endswith("bring more." if told == BETTER else "bring more; without more, keep them frozen.")
+    assert answer.count("keep them frozen") == (told != BETTER)
+    assert ("gains nothing so far" in answer) == (unchanged == 10)
+
+
+def test_of_a_holdout_the_verdict_says_so(result: BenchmarkResult, make_tuning: MakeTuning) -> None:
+    answer = said(replace(result, tuning=make_tuning(BETTER, 0.02, folds=1)), "Fine-tune")
+    once = "Each head was fine-tuned once, and judged on one holdout of 210 listings by McNemar's exact test."
+    assert answer.endswith(once)
 
 
 def test_a_million_listings_cost_in_proportion(result: BenchmarkResult) -> None:
@@ -224,8 +216,8 @@ def test_a_million_listings_cost_in_proportion(result: BenchmarkResult) -> None:
     assert control.startswith("This machine would classify a million such listings in 1 min 45 s.")
 
 
-def test_fine_tuned_approaches_have_their_cost(result: BenchmarkResult) -> None:
-    rows = cost.table(replace(result, tuning=tuned(BETTER, 0.02))).rows
+def test_fine_tuned_approaches_have_their_cost(result: BenchmarkResult, make_tuning: MakeTuning) -> None:
+    rows = cost.table(replace(result, tuning=make_tuning(BETTER, 0.02))).rows
     assert len(rows) == 6
     # 26.6 s were for the 1,062 listings read, the 10.5 s that tuning adds for the 1,050 judged.
     assert tuple(map(wording.plain, rows[-1])) == (
