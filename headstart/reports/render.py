@@ -19,7 +19,7 @@ from headstart.reports import cost, figures, tables, wording
 from headstart.reports.examples import thumbnail
 from headstart.reports.result import Approach, BenchmarkResult
 from headstart.reports.tables import Table, by_accuracy, leaderboard_table
-from headstart.reports.verdict import advice
+from headstart.reports.verdict import advice, once
 from headstart.reports.wording import against, asked, count, counted, interval, nats, percent, points, seconds
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -170,6 +170,8 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         "probabilities": tables.confidence(result),
         "decisions": tables.decisions(chosen),
         "tuning": result.tuning,
+        "trainings": tables.trainings(result.tuning) if result.tuning else None,
+        "once": once,
         "refused": [*(result.tuning.refused.items() if result.tuning else [])],
         "doublings": tables.doublings(result) if result.doublings else None,
         "cost": cost.table(result),

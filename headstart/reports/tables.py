@@ -270,9 +270,8 @@ def times(result: BenchmarkResult) -> Table:
 
 
 def tuning(found: FineTuning) -> Table:
-    """Each approach with its encoders frozen and fine-tuned: accuracy, what is gained, and what it costs."""
-    times = ("Train, frozen", "Train, tuned", "Times")
-    header = ("Approach", "Frozen", "Tuned", "Gain in points", "Verdict", *times, "Changed")
+    """Each approach with its encoders frozen and fine-tuned: accuracy, log-loss, what is gained, and for what time."""
+    header = ("Approach", "Frozen", "Tuned", "Gain in points", "Verdict", "Log-loss, frozen", "Tuned", "Times to train")
     return Table(
         header,
         tuple(
@@ -282,10 +281,30 @@ def tuning(found: FineTuning) -> Table:
                 percent(each.tuned.mean),
                 f"{wording.signed(each.comparison.difference.mean)} ({wording.ends(each.comparison.difference)})",
                 each.comparison.verdict,
+                nats(each.frozen_loss.mean),
+                nats(each.tuned_loss.mean),
+                f"{count(each.seconds.train / each.frozen_seconds.train)} ×",
+            )
+            for each in found.approaches
+        ),
+    )
+
+
+def trainings(found: FineTuning) -> Table:
+    """What fine-tuning takes, and how it went; a column of what the time ended only where it did."""
+    cut = any(each.cut_short for each in found.approaches)
+    header = ("Approach", "Train, frozen", "Train, tuned", "Memory", "Changed", "Epochs")
+    return Table(
+        (*header, "Cut short") if cut else header,
+        tuple(
+            (
+                each.title,
                 seconds(each.frozen_seconds.train),
                 seconds(each.seconds.train),
-                f"{count(each.seconds.train / each.frozen_seconds.train)} ×",
+                wording.gigabytes(each.memory) if each.memory else "",
                 f"{each.tunings - each.unchanged} of {each.tunings}",
+                f"{each.epochs:.1f}",
+                *([f"{each.cut_short} of {each.tunings}"] if cut else []),
             )
             for each in found.approaches
         ),

@@ -83,6 +83,11 @@ def seconds(value: float) -> str:
     return f"{hours}{_NB}h{_NB}{minutes:02d}{_NB}min"
 
 
+def gigabytes(value: float) -> str:
+    """Bytes as ``1.2 GB``, whatever their number, so that a column can be sorted."""
+    return f"{value / 1e9:,.{1 if value >= 95e6 else 2}f}{_NB}GB"
+
+
 def hours(seconds: float) -> str:
     """A duration in hours, to be multiplied by what an hour costs: ``2.6 h``, ``0.031 h``."""
     value = seconds / 3600

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from headstart.reports import figures, tables
-from headstart.reports.result import Acceptance, BenchmarkResult, Interval, Seconds
+from headstart.reports.result import Acceptance, BenchmarkResult, FineTuning, Interval, Seconds
 from headstart.reports.wording import estimate, percent, plain
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -174,3 +174,10 @@ def test_missing_names_those_that_read_both_and_each_alone(result: BenchmarkResu
     late = by_name["late"]
     four = late.accuracy, late.missing.without_image, late.missing.without_text, late.missing.half
     assert table.rows[0][1:] == tuple(map(estimate, four))
+
+
+def test_fine_tuning_is_drawn_with_what_it_gains_and_takes(make_tuning: Callable[..., FineTuning]) -> None:
+    figure = figures.tuning(make_tuning("better", 0.02))
+    assert "late" in words(figure.svg)
+    told = ElementTree.fromstring(figure.svg).findtext(f"{SVG}desc") or ""
+    assert "+2.0 (+1.0 to +3.0) points for 101 × the time to train, better" in plain(told)

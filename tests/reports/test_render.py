@@ -21,6 +21,7 @@ from headstart.reports.result import (
     BenchmarkResult,
     Comparison,
     Confused,
+    FineTuning,
     Interval,
     Mistake,
     SetFigures,
@@ -357,6 +358,36 @@ def test_what_the_last_doubling_brought_is_told(
     said = told(write, result)
     assert "Photo alone 840 93.2 % +1.8 (+0.7 to +2.9) 0.020 better" in said
     assert "last doubling" not in told(write, replace(result, doublings=()))
+
+
+@WRITERS
+def test_fine_tuning_is_told_with_its_losses_its_memory_and_what_the_time_ended(
+    write: Callable[[BenchmarkResult], str], result: BenchmarkResult, make_tuning: Callable[..., FineTuning]
+) -> None:
+    found = make_tuning("better", 0.02, memory=1_234_567_890)
+    said = told(write, replace(result, tuning=found))
+    assert "late fusion 95.0 % 97.0 % +2.0 (+1.0 to +3.0) better 0.200 0.180 101 ×" in said
+    assert (
+        "late fusion 2.0 s 3 min 22 s 1.2 GB 10 of 10 2.0" in said and "inner folds, which favours the frozen" in said
+    )
+    assert "cut short" not in said.lower() and "McNemar" not in said
+    said = told(write, replace(result, tuning=make_tuning("better", 0.02, folds=1, cut_short=1)))
+    assert "3 min 22 s 1 of 1 2.0 1 of 1" in " ".join(said.split()), "no memory where the system does not tell"
+    assert "which “cut short” counts" in said and "more --fine-tune-minutes may bring more." in said
+    assert said.count("judged on one holdout of 210 listings by McNemar's exact test.") == 2  # verdict and section
+    assert "holdout of 210 listings, has the p-value of McNemar's exact test" in said
+
+
+@WRITERS
+def test_fine_tuning_comes_right_after_the_leaderboard(
+    write: Callable[[BenchmarkResult], str], result: BenchmarkResult, make_tuning: Callable[..., FineTuning]
+) -> None:
+    page = write(replace(result, tuning=make_tuning("better", 0.02)))
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>" if write is html else r"^## (.*)$", page, re.M)
+    assert headings[:3] == ["Leaderboard", "Frozen or fine-tuned", "Comparisons"]
+    if write is html:
+        nav = page[page.index("<nav") : page.index("</nav>")]
+        assert re.findall(r"<a[^>]*>(.*?)</a>", nav) == headings
 
 
 @WRITERS
