@@ -144,9 +144,22 @@ def write_report(result: BenchmarkResult, folder: Path) -> dict[str, Path]:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is: one line, no HTML, table bar, emphasis, link, code or formula."""
+    """Text that Markdown shows as it is, even where a line begins with it.
+
+    One line: no HTML, table bar, emphasis, code or formula, no heading, list, quotation or rule, and no link, be it
+    written as one or made by forges of addresses and of names behind an @.
+    """
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", line)
+    line = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", line)
+    line = re.sub(r"^(#|[-+=](?=[-+= ]|$)|\d{1,9}(?=[.)](?: |$)))", _first, line)
+    line = re.sub(r"(?i)\b(www)\.", r"\1&#46;", line.replace("://", "&#58;//"))
+    # Forges look for addresses with an @ after entities are read: the word joiner, which has no width, parts them.
+    return line.replace("@", "&#64;&#8288;")
+
+
+def _first(found: re.Match[str]) -> str:
+    """What would begin a heading, a rule or a list, as a character that does not; of a number what ends it."""
+    return f"{found[1]}\\" if found[1].isdigit() else f"\\{found[1]}"
 
 
 def _story(result: BenchmarkResult) -> dict[str, Any]:
