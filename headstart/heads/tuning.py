@@ -43,8 +43,8 @@ class Tuned:
     """What a head says that was fine-tuned on a fold with its encoders."""
 
     inner: dict[Pattern, np.ndarray]
-    """Modalities lost → log-probabilities of the fold's inner rows had they lost these, float32 ``(rows, K)``: with none
-    lost and, of a head that reads both, with each. Empty where the head stayed as it was."""
+    """Modalities lost → log-probabilities of the fold's inner rows had they lost these, float32 ``(rows, K)``: none
+    lost and, of a head that reads both, each. Empty where the head stayed as it was."""
     test: np.ndarray
     """Of its test rows; none where the head stayed as it was."""
     course: Course
