@@ -283,12 +283,12 @@ def fine_tune(
     from headstart.reports import wording
     from headstart.reports.render import writable
 
+    source = request.resolve()
+    fine_tuning.check(source, save)
     if save is not None:
         writable(save)
     given = {"epochs": epochs, "patience": patience, "learning_rate": learning_rate}
     settings = {name: value for name, value in given.items() if value}
-    source = request.resolve()
-    fine_tuning.check(source)
     read = workflow.read_once(source)
     workflow.need_labels(read)
     found = fine_tuning.fine_tune(read, depth.value, holdout, seed, minutes, save, duplicate_cosine, settings)

@@ -43,18 +43,22 @@ class FineTuned:
     saved: bool
 
 
-def check(source: Source) -> None:
+def check(source: Source, save: Path | None = None) -> None:
     """Refuse what can be refused before a listing is read.
 
     Raises:
-        EncoderError: not one encoder is named, or it has no network to train.
+        EncoderError: not one encoder is named, or it has no network to train, or would be lost by being saved over.
     """
     names = source.names()
     if len(names) != 1:
         raise EncoderError(
             f"one encoder at a time is fine-tuned, here are {' and '.join(names) or 'none'}: give --encoder once"
         )
-    _ = encoder(names[0]).takes
+    made = encoder(names[0])
+    _ = made.takes
+    for each in made.lineage if save is not None and isinstance(made, TunedEncoder) else ():
+        if save.expanduser().resolve() == each.folder.resolve():
+            raise EncoderError(f"{save} holds {each.name}, which the new encoder would be made of: give another --save")
 
 
 def fine_tune(
@@ -94,7 +98,7 @@ def fine_tune(
     from headstart.reports.compare import mcnemar
     from headstart.reports.metrics import GroupBootstrap, accuracy
 
-    check(read.source)
+    check(read.source, save)
     deadline = time.perf_counter() + 60 * minutes
     (name,) = read.features.vectors
     found = labelled(read, cosine)

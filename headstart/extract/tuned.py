@@ -58,9 +58,14 @@ class TunedEncoder(Encoder):
         return base
 
     @property
+    def lineage(self) -> list[TunedEncoder]:
+        """This, and the fine-tuned encoders that it was made of, the last first: their folders are needed, too."""
+        return [self, *(self.base.lineage if isinstance(self.base, TunedEncoder) else ())]
+
+    @property
     def origin(self) -> Encoder:
         """The encoder that was tuned first, where one was tuned again and again."""
-        return self.base.origin if isinstance(self.base, TunedEncoder) else self.base
+        return self.lineage[-1].base
 
     @property
     def modality(self) -> Modality:  # type: ignore[override]
