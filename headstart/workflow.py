@@ -132,8 +132,9 @@ class Read:
         others = [store for store in self.stores if store.name not in {each.name for each in self.tuned}]
         bases = {each.origin.fingerprint: each.origin for each in self.tuned}
         lacking = [base for print, base in bases.items() if print not in {store.fingerprint for store in others}]
-        _, stores, keys = extract(self.catalog, lacking, self.source.store)
-        return open_features(keys, [*others, *stores])
+        kinds = [store.modality for store in self.stores]
+        stores = extract(self.catalog, lacking, self.source.store, also=kinds)[1] if lacking else []
+        return open_features(self.keys, [*others, *stores])
 
     @cached_property
     def learnt(self) -> np.ndarray:

@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blinkered import Blinkered, registered
+from blinkered import Blinkered, registered, texts, write_catalog
 from headstart import fine_tuning
 from headstart.catalog import Columns
+from headstart.embeddings.duplicates import near_duplicate_groups
+from headstart.embeddings.listings import Listings, listings_path
 from headstart.errors import EncoderError
 from headstart.extract.registry import encoder
 from headstart.extract.tuned import save_tuned
-from headstart.workflow import Source
+from headstart.heads.finetune import variables_of
+from headstart.workflow import Read, Source, read_once
 
+ROWS = 60
 NONE = np.zeros((2, 0), np.uint64)
 
 
@@ -37,3 +41,40 @@ def test_an_encoder_is_not_saved_over_one_that_it_is_made_of(tmp_path: Path) -> 
             fine_tuning.check(source, tmp_path / name)
     fine_tuning.check(source, tmp_path / "d")
     fine_tuning.check(Source(source.path, source.columns, encoders=("blinkered",)), tmp_path / "a")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts and photos; the last text is the first one again, and the last photo but one the second."""
+    folder = tmp_path_factory.mktemp("shop")
+    said, codes = texts(ROWS)
+    said[-1], codes[-1] = said[0], codes[0]
+    write_catalog(folder, said, codes, photos=True)
+    (folder / "photos" / f"{ROWS - 2}.png").write_bytes((folder / "photos" / "1.png").read_bytes())
+    return folder
+
+
+def read(shop: Path, *encoders: str, store: str = "store") -> Read:
+    columns = Columns("id", ("text",), None, "category")
+    source = Source(shop / "listings.csv", columns, shop / "photos", store=shop / store, encoders=encoders)
+    return read_once(source)
+
+
+def tuned(shop: Path, name: str, rows: slice, base: str = "blinkered") -> str:
+    """An encoder that is said to have learnt from these listings."""
+    before, made = read(shop, base), encoder(base)
+    values = [each.numpy() * 1.01 for each in variables_of(made.trainable())]
+    save_tuned(shop / name, made, values, before.keys.keys(made.modality)[0][:, rows], {})
+    return f"tuned:{shop / name}"
+
+
+@pytest.mark.parametrize("other", ["blinkered", "colourblind"])
+def test_copies_are_seen_beside_the_encoder_in_the_beginning_and_beside_one_of_photos(shop: Path, other: str) -> None:
+    name = tuned(shop, "copied", slice(10))
+    frozen = read(shop, *dict.fromkeys(("blinkered", other)))
+    found = read(shop, name, other)
+    groups = near_duplicate_groups(found.alike.blocks(), 0.9999)
+    np.testing.assert_array_equal(groups, near_duplicate_groups(frozen.features.blocks(), 0.9999))
+    assert groups[-1] == groups[0] and (other == "blinkered" or groups[-2] == groups[1])
+    noted = Listings(listings_path(shop / "store", shop / "listings.csv"))
+    assert noted.unread == ([] if other == "colourblind" else ["image"])

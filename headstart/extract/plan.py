@@ -119,7 +119,7 @@ class Seen:
 
 def make_plans(
     catalog: Catalog, stores: Sequence[EmbeddingStore], plans: Sequence[Plan], photo_keys: PhotoKeys, root: Path,
-    retry_failed: bool = False,
+    retry_failed: bool = False, also: Sequence[str] = (),
 ) -> tuple[dict[str, Seen], Listings]:  # fmt: skip
     """Read the catalogue, note each listing's keys, and plan what the stores lack.
 
@@ -131,6 +131,7 @@ def make_plans(
         root: folder of the stores, for `embeddings/listings.py`.
         retry_failed: plan also the contents that could not be encoded before. Those whose file could not be read are
             always planned again.
+        also: modalities whose keys are noted beside those of the stores.
 
     Returns:
         Of each modality, what there is, and the listings with their keys.
@@ -139,7 +140,7 @@ def make_plans(
         CatalogError: the catalogue cannot be read.
         StoreError: a store is damaged, or the disk does not take the plan.
     """
-    known = {store.modality: KeyMap(folder=root) for store in stores}
+    known = {modality: KeyMap(folder=root) for modality in [*(store.modality for store in stores), *also]}
     seen = {modality: Seen() for modality in known}
     hopeless = [_hopeless(store) if not retry_failed else KeyMap() for store in stores]
     has = {"text": bool(catalog.columns.text), "image": catalog.images is not None}

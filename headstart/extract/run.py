@@ -77,6 +77,7 @@ def extract(
     workers: Workers | None = None,
     retry_failed: bool = False,
     part_rows: int | None = None,
+    also: Sequence[str] = (),
 ) -> tuple[list[Extraction], list[EmbeddingStore], Listings]:
     """Keep a vector of every listing's text and photo; what is kept already is not encoded again.
 
@@ -87,6 +88,7 @@ def extract(
         workers: who encodes; None is this process.
         retry_failed: try contents again that could not be encoded before.
         part_rows: vectors a part, at most 65,536; None chooses by how many there are to make.
+        also: modalities whose keys are noted though no encoder here reads them, as others of the catalogue's do.
 
     Returns:
         What each encoder did, its store, and the listings with their keys.
@@ -109,7 +111,7 @@ def extract(
             store.refresh()  # from here on nobody compacts it
             store.settle()
         plans = [stack.enter_context(Plan(store, min(BATCH_ROWS, part_rows or BATCH_ROWS))) for store in stores]
-        seen, listings = make_plans(catalog, stores, plans, photo_keys, root, retry_failed)
+        seen, listings = make_plans(catalog, stores, plans, photo_keys, root, retry_failed, also)
         photo_keys.save()
         for encoder, store, plan, report in zip(encoders, stores, plans, reports, strict=True):
             if plan.rows:
