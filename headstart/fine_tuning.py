@@ -56,8 +56,8 @@ def check(source: Source, save: Path | None = None) -> None:
         )
     made = encoder(names[0])
     _ = made.takes
-    for each in made.lineage if save is not None and isinstance(made, TunedEncoder) else ():
-        if save.expanduser().resolve() == each.folder.resolve():
+    for each in made.lineage if isinstance(made, TunedEncoder) else ():
+        if save is not None and save.expanduser().resolve() == each.folder.resolve():
             raise EncoderError(f"{save} holds {each.name}, which the new encoder would be made of: give another --save")
 
 
