@@ -1,17 +1,50 @@
-"""Plain data back into the dataclasses they were written from, each value checked against its field's type."""
+"""Dataclasses as JSON, and back from it, each value checked against its field's type."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from headstart.errors import HeadstartError
 
 T = TypeVar("T")
 
 
 class NotThatError(Exception):
     """A value that is not what its field holds; the message says where and what."""
+
+
+def written(value: Any) -> str:
+    """A dataclass as JSON, lists of numbers on one line each."""
+    text = json.dumps(asdict(value), indent=2, ensure_ascii=False, allow_nan=False)
+    # No string is touched: a line break in one is written as \\n.
+    return re.sub(r"\[\n\s*([-+.\deE,\s]+?)\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+
+
+def parsed(kind: type[T], text: str, version: int) -> T:
+    """The `kind` that `written` gave, if its field ``format`` is this version.
+
+    Raises:
+        HeadstartError: of another format, no benchmark's result, or damaged.
+    """
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise HeadstartError(f"no benchmark's results.json ({error}): name one") from None
+    found = told.get("format") if isinstance(told, dict) else None
+    if found != version:
+        raise HeadstartError(
+            f"a results.json of format {str(found)[:20]!r}; this headstart reads format {version}: "
+            "run the benchmark again"
+        )
+    try:
+        return restored(kind, told)
+    except NotThatError as error:
+        raise HeadstartError(f"a damaged results.json: {str(error)[:150]!r}; run the benchmark again") from None
 
 
 def restored(kind: type[T], value: Any, where: str = "") -> T:

@@ -1,18 +1,15 @@
 """What a benchmark found, as plain data: written to results.json and read back from it.
 
-Format 3. Figures are fractions between 0 and 1, times are seconds, intervals are
-at 95 %.
+Format 3. Figures are fractions between 0 and 1, times are seconds, intervals are at 95 %.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.errors import HeadstartError
-from headstart.reports.reading import NotThatError, restored
+from headstart.reports.reading import parsed, written
 
 FORMAT = 3
 ALPHA = 0.05
@@ -381,9 +378,7 @@ class BenchmarkResult:
 
     def to_json(self) -> str:
         """The result as results.json holds it, lists of numbers on one line each."""
-        text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
-        # No string is touched: a line break in one is written as \\n.
-        return re.sub(r"\[\n\s*([-+.\deE,\s]+?)\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
+        return written(self)
 
     @classmethod
     def from_json(cls, text: str) -> BenchmarkResult:
@@ -392,20 +387,7 @@ class BenchmarkResult:
         Raises:
             HeadstartError: of another format, no benchmark's result, or damaged.
         """
-        try:
-            told = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise HeadstartError(f"no benchmark's results.json ({error}): name one") from None
-        found = told.get("format") if isinstance(told, dict) else None
-        if found != FORMAT:
-            raise HeadstartError(
-                f"a results.json of format {str(found)[:20]!r}; this headstart reads format {FORMAT}: "
-                "run the benchmark again"
-            )
-        try:
-            result = restored(cls, told)
-        except NotThatError as error:
-            raise HeadstartError(f"a damaged results.json: {str(error)[:150]!r}; run the benchmark again") from None
+        result = parsed(cls, text, FORMAT)
         if result.chosen not in {approach.name for approach in result.approaches}:
             raise HeadstartError("a damaged results.json: chosen names no approach; run the benchmark again")
         return result
