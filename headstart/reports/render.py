@@ -40,6 +40,7 @@ def html(result: BenchmarkResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    jinja.filters["unbroken"] = unbroken
     chosen = result.chosen_approach
     # The page's policy allows this script by its digest, and no other, whatever a listing's text may smuggle in.
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
@@ -94,6 +95,7 @@ def markdown(result: BenchmarkResult) -> str:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, Markup) else escaped(str(value)),
     )
+    jinja.filters["unbroken"] = str
     drawn = {
         "leaderboard": tables.accuracy(result),
         "reliability": tables.reliability(result.chosen_approach),
@@ -141,6 +143,14 @@ def write_report(result: BenchmarkResult, folder: Path) -> dict[str, Path]:
             f"the report cannot be written to {str(folder)!r} ({error.strerror}): name a folder that can be written"
         ) from error
     return {name: folder / name for name in texts}
+
+
+def unbroken(text: str) -> Any:
+    """Text for the page, whose lines do not break after the dashes of an option."""
+    from markupsafe import Markup, escape
+
+    # No longer than an option is: what a stranger wrote may be wider than a phone.
+    return Markup(re.sub(r"--[a-z][a-z-]{1,24}", r'<span class="option">\g<0></span>', str(escape(text))))
 
 
 def escaped(text: str) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from headstart.reports import wording
 from headstart.reports.render import html as page_of
-from headstart.reports.result import BenchmarkResult, Confused, Mistake
+from headstart.reports.result import BenchmarkResult, Confused, FineTuning, Mistake
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
@@ -44,6 +44,8 @@ const found = [...document.querySelectorAll("iframe")].map(frame => {
     labels: Math.min(...[...page.querySelectorAll("svg text")].map(each =>
       parseFloat(getComputedStyle(each).fontSize) * each.getScreenCTM().a)),
     largest: Math.max(...[...page.querySelectorAll("svg")].map(each => each.getBoundingClientRect().width)),
+    broken: [...page.querySelectorAll(".option")].filter(each => each.getClientRects().length > 1).length,
+    options: page.querySelectorAll(".option").length,
     cut: [...page.querySelectorAll("svg")].flatMap(svg => [...svg.querySelectorAll("text")].filter(text => {
       const a = text.getBoundingClientRect(), b = svg.getBoundingClientRect();
       return a.left < b.left - 2 || a.right > root.clientWidth;
@@ -136,7 +138,7 @@ def with_photo(result: BenchmarkResult, folder: Path) -> BenchmarkResult:
 
 @pytest.mark.parametrize("kind", ["usual", "hostile"])
 def test_nothing_overflows_and_nothing_is_asked_for(
-    kind: str, make_result: Callable[..., BenchmarkResult], tmp_path: Path
+    kind: str, make_result: Callable[..., BenchmarkResult], make_tuning: Callable[..., FineTuning], tmp_path: Path
 ) -> None:
     names = (
         "<script>document.title='x'</script>",
@@ -144,11 +146,13 @@ def test_nothing_overflows_and_nothing_is_asked_for(
         "<img src=http://127.0.0.1:9/x onerror=alert(1)>",
     )
     result = with_photo(make_result() if kind == "usual" else make_result(names), tmp_path)
+    result = replace(result, tuning=make_tuning("better", 0.02, cut_short=3, memory=1_234_567_890))
     found = {each["width"]: each for each in framed(page_of(result), MEASURE, tmp_path, (390, 1280))}
     assert set(found) == {390, 1280}
     for width, page in found.items():
         assert page["scroll"] <= width, page
         assert page["outside"] == [] and page["cut"] == []
+        assert page["options"] and not page["broken"]
         assert page["scripts"] == 1 and page["requests"] == 0
         assert page["photos"] == [96] * 3
         assert page["labels"] >= 11

@@ -17,7 +17,7 @@ from PIL import Image
 
 from headstart.errors import HeadstartError
 from headstart.reports import tables, wording
-from headstart.reports.render import escaped, html, markdown, write_report
+from headstart.reports.render import escaped, html, markdown, unbroken, write_report
 from headstart.reports.result import (
     Acceptance,
     BenchmarkResult,
@@ -418,6 +418,12 @@ def test_fine_tuning_is_told_with_its_losses_its_memory_and_what_the_time_ended(
     assert "which “cut short” counts" in said and "more --fine-tune-minutes may bring more." in said
     assert said.count("judged on one holdout of 210 listings by McNemar's exact test.") == 2  # verdict and section
     assert "holdout of 210 listings, has the p-value of McNemar's exact test" in said
+
+
+def test_options_are_kept_together_and_stay_text() -> None:
+    said = unbroken("<b> --fine-tune-minutes 5, a -- b --" + "x" * 99)
+    assert said.startswith('&lt;b&gt; <span class="option">--fine-tune-minutes</span> 5, a -- b <span')
+    assert len(re.findall(">(-.*?)<", said)[1]) < 30, "nothing wider than a phone"
 
 
 @WRITERS
