@@ -13,8 +13,8 @@ from headstart.errors import EncoderError, HeadstartError, ModelError
 from headstart.extract.encoder import Encoder
 from headstart.extract.registry import encoder
 from headstart.extract.tuned import TunedEncoder, save_tuned
-from headstart.modelling import Labelled, labelled
-from headstart.progress import progress, say
+from headstart.modelling import Labelled, apart, labelled, say_judges
+from headstart.progress import progress
 from headstart.workflow import Read, Source
 
 if TYPE_CHECKING:
@@ -93,7 +93,6 @@ def fine_tune(
     from headstart.heads.config import HeadConfig
     from headstart.heads.finetune import TuneConfig
     from headstart.heads.nested import INNER_SHARE
-    from headstart.heads.splits import holdout
     from headstart.heads.tuning import Workshop
     from headstart.reports.compare import mcnemar
     from headstart.reports.metrics import GroupBootstrap, accuracy
@@ -104,11 +103,10 @@ def fine_tune(
     found = labelled(read, cosine)
     listings = found.listings
     there = np.flatnonzero(listings.features.present[name])
-    seen, held = (there[rows] for rows in holdout(listings.codes[there], listings.groups[there], share, seed))
-    if found.learnt.any():
-        seen, held = there[found.learnt[there]], there[~found.learnt[there]]
-        say(f"judged on the {len(held):,} listings that {name} has not learnt from, --holdout is not used")
-    train, inner = (seen[rows] for rows in holdout(listings.codes[seen], listings.groups[seen], INNER_SHARE, seed))
+    # Of what the encoder has not learnt from before, half is left to say when to stop: what it remembers cannot.
+    seen, held = apart(found, there, share, seed, most=0.5)
+    train, inner = apart(found, seen, INNER_SHARE, seed)
+    say_judges(found, held)
     if not len(held) or not len(inner):
         raise ModelError(f"{len(there)} listings are too few to hold some out, and to stop by others: give more")
     base, member, config = encoder(name), HeadConfig((name,)), TuneConfig(depth=depth, **(settings or {}))

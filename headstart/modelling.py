@@ -74,6 +74,49 @@ def labelled(read: Read, cosine: float = 0.95) -> Labelled:
     return Labelled(listings, names, rows, learnt)
 
 
+def apart(
+    found: Labelled, rows: np.ndarray, share: float, seed: int, most: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from, and a share to set apart, drawn among those that no fine-tuned encoder has learnt from.
+
+    As in `holdout`, groups stay whole, and what is set apart has no category that nothing else teaches.
+
+    Args:
+        found: the listings.
+        rows: of them, those to part.
+        share: of these rows, to set apart; all that no encoder has learnt from where they are fewer.
+        seed: of the draw.
+        most: share of those that no encoder has learnt from that may be set apart, where one has learnt from others.
+
+    Raises:
+        ModelError: fine-tuned encoders have learnt from all of them.
+    """
+    from headstart.heads.splits import holdout
+
+    codes, groups = found.listings.codes, found.listings.groups
+    free = rows[~found.learnt[rows]]
+    if len(free) == len(rows):
+        seen, held = holdout(codes[rows], groups[rows], share, seed)
+        return rows[seen], rows[held]
+    if not len(free):
+        raise ModelError(
+            f"fine-tuned encoders have learnt from all {len(rows):,} listings, none is left to judge by: give more"
+        )
+    part = min(share * len(rows) / len(free), most)
+    # What an earlier holdout left is about the share, and is kept together.
+    held = free if part > 0.9 else free[holdout(codes[free], groups[free], part, seed)[1]]
+    taught = np.isin(codes[held], codes[np.setdiff1d(rows, held)])
+    held = held[~np.isin(groups[held], groups[held[~taught]])]
+    return np.setdiff1d(rows, held), held
+
+
+def say_judges(found: Labelled, held: np.ndarray) -> None:
+    """Tell on what is judged, where a fine-tuned encoder has learnt from some of the listings."""
+    if found.learnt.any():
+        free = int((~found.learnt).sum())
+        say(f"judged on {len(held):,} of the {free:,} listings that no fine-tuned encoder has learnt from")
+
+
 @dataclass
 class Training:
     """What `train` found: the classifier's figures on listings it had not seen."""
@@ -146,7 +189,7 @@ def train(
         cosine: nearer listings are near-duplicates.
     """
     from headstart.heads.classifier import Classifier
-    from headstart.heads.splits import Fold, holdout, judgeable
+    from headstart.heads.splits import Fold, judgeable
     from headstart.reports.confidence import acceptance, log_loss
     from headstart.reports.metrics import GroupBootstrap, figures, hits
     from headstart.reports.render import writable
@@ -158,11 +201,9 @@ def train(
         writable(save)
     head, config = choose(read.features, head, settings)
     _, rare = judgeable(features.labels, groups, 2)
-    seen, held = holdout(codes, groups, share, seed)
+    seen, held = apart(found, np.arange(len(codes)), share, seed)
     learnt = found.learnt
-    if learnt.any():
-        seen, held = np.flatnonzero(learnt), np.flatnonzero(~learnt)
-        say(f"judged on the {len(held):,} listings that no fine-tuned encoder has learnt from, --holdout is not used")
+    say_judges(found, held)
     if len(held) == 0:
         raise ModelError(
             f"a holdout of {share} leaves no listing to judge: give more listings; near-duplicates count as one, and "

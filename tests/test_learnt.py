@@ -12,11 +12,15 @@ from blinkered import Blinkered, registered, texts, write_catalog
 from headstart import fine_tuning
 from headstart.catalog import Columns
 from headstart.embeddings.duplicates import near_duplicate_groups
+from headstart.embeddings.features import Features
 from headstart.embeddings.listings import Listings, listings_path
-from headstart.errors import EncoderError
+from headstart.errors import EncoderError, ModelError
 from headstart.extract.registry import encoder
 from headstart.extract.tuned import save_tuned
+from headstart.heads import nested
 from headstart.heads.finetune import variables_of
+from headstart.heads.splits import holdout
+from headstart.modelling import Labelled, apart
 from headstart.workflow import Read, Source, read_once
 
 ROWS = 60
@@ -41,6 +45,43 @@ def test_an_encoder_is_not_saved_over_one_that_it_is_made_of(tmp_path: Path) -> 
             fine_tuning.check(source, tmp_path / name)
     fine_tuning.check(source, tmp_path / "d")
     fine_tuning.check(Source(source.path, source.columns, encoders=("blinkered",)), tmp_path / "a")
+
+
+def some(codes: np.ndarray, learnt: np.ndarray) -> Labelled:
+    """Listings, each by itself, of which an encoder has learnt from some."""
+    features = Features((), (), {}, {}, {})
+    listings = nested.Listings(features, codes, int(codes.max()) + 1, np.arange(len(codes)), None, learnt)
+    return Labelled(listings, np.unique(codes).astype(str), np.arange(len(codes)), learnt)
+
+
+def test_a_share_is_held_out_of_what_was_not_learnt() -> None:
+    rows, codes = np.arange(1000), np.arange(1000) % 4
+    few, most = rows < 3, rows < 900
+    seen, held = apart(some(codes, few), rows, 0.2, 0)
+    assert abs(len(held) - 200) < 5 and not few[held].any() and len(seen) + len(held) == 1000
+    assert np.ptp(np.bincount(codes[held])) < 3
+    np.testing.assert_array_equal(apart(some(codes, most), rows, 0.2, 0)[1], np.flatnonzero(~most))
+    _, half = apart(some(codes, most), rows, 0.2, 0, most=0.5)
+    assert len(half) == 50 and not most[half].any()
+    for made, as_before in zip(apart(some(codes, rows < 0), rows, 0.2, 7), holdout(codes, rows, 0.2, 7), strict=True):
+        np.testing.assert_array_equal(made, as_before)
+    with pytest.raises(ModelError, match="have learnt from all 1,000 listings"):
+        apart(some(codes, rows >= 0), rows, 0.2, 0)
+
+
+def test_a_category_that_nothing_else_teaches_is_not_judged() -> None:
+    rows = np.arange(100)
+    codes = np.where(rows < 90, rows % 2, np.where(rows < 95, 0, 2))
+    seen, held = apart(some(codes, rows < 90), rows, 0.2, 0)
+    np.testing.assert_array_equal(held, np.arange(90, 95))
+    assert set(codes[held]) <= set(codes[seen]) and len(seen) == 95
+
+
+def test_it_is_said_that_an_encoder_has_learnt_from_what_could_be_held_back() -> None:
+    rows = np.arange(40)
+    for learnt, why in ((rows >= 0, "distinct listings that no fine-tuned encoder has learnt from"), (rows < 0, "")):
+        assert nested.whole_side(some(rows % 2, learnt).listings, 0).why.endswith(why)
+    assert nested.whole_side(some(rows, rows < 0).listings, 0).why.endswith("two distinct listings")
 
 
 @pytest.fixture(scope="module")
