@@ -158,7 +158,7 @@ def train(
             typer.echo(wording.plain(line))
         typer.echo(f"log-loss  {found.log_loss.mean:>8.3f}   ({found.log_loss.low:.3f} – {found.log_loss.high:.3f})")
         if taken is None:
-            typer.echo("too few listings to say which could be accepted without a look")
+            typer.echo(f"nobody knows which could be accepted without a look: {found.uncalibrated}")
         elif taken.share.mean == 0:
             typer.echo(f"nothing could be accepted at an error rate of {error_rate:g}: try a higher --error-rate")
         else:
@@ -302,7 +302,7 @@ def fine_tune(
     if found.saved:
         say(f"the encoder is in {save}; try: headstart train {request.path} --encoder tuned:{save}")
     elif save is not None:
-        say(f"nothing is saved in {save}: the frozen encoder is what there is")
+        say(f"nothing is saved: {save} is as it was")
 
 
 @app.command(epilog="Example: headstart predict model new.csv --images photos/ --out predictions.csv")

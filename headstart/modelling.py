@@ -136,6 +136,8 @@ class Training:
     predict_seconds: float
     rare: dict[str, int] = field(default_factory=dict)
     """Categories with one distinct listing: learnt, but not judged."""
+    uncalibrated: str = ""
+    """Why `accepted` is None, where it is."""
 
 
 def choose(features: Features, head: str | None, settings: dict[str, Any]) -> tuple[str, HeadConfig]:
@@ -237,9 +239,10 @@ def train(
         classifier.seconds_,
         predicted,
         rare,
+        "" if classifier.calibrated_ else classifier.uncalibrated_,
     )
-    if save is not None:
-        keep(config, seed, read, found, save)
+    if save is not None and keep(config, seed, read, found, save).calibrated_ and accepted is None:
+        say("the classifier saved has listings to tell by what to accept, the one judged had none: that is not judged")
     return result
 
 

@@ -47,6 +47,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         fusion_: the members' weights.
         calibrated_: whether listings could be held back to learn the fusion's weights and what to accept.
         calibration_: what was seen of those, or None.
+        uncalibrated_: why none could be, where `calibrated_` is False.
         out_of_fold_: probabilities ``(n, K)`` that heads gave which had not learnt from the listing; NaN for listings
             without a category, or in one that cannot be held back. Not of a loaded classifier.
         fingerprints_: encoder name → fingerprint of the encoder whose vectors it was fitted on.
@@ -142,7 +143,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         )
         self.fusion_, self.calibration_ = fused.fusion, fused.calibration
         self.calibrated_ = self.calibration_ is not None
-        self._why = side.why or "there is nothing to read of the listings that could be held back"
+        self.uncalibrated_ = side.why or "there is nothing to read of the listings that could be held back"
         self.out_of_fold_ = np.full((len(known), len(self.classes_)), np.nan, np.float32)
         self.out_of_fold_[np.flatnonzero(known)[fused.rows]] = np.exp(fused.log_probabilities)
         self.fingerprints_ = {name: features.fingerprints.get(name, "") for name in names}
@@ -188,7 +189,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if self.calibration_ is None:
             raise ModelError(
-                f"nobody knows how often this classifier errs ({self._why}): let it learn from more listings"
+                f"nobody knows how often this classifier errs ({self.uncalibrated_}): let it learn from more listings"
             )
         return self.calibration_.rules(error_rate, coverage)
 
@@ -226,7 +227,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             "fingerprints": self.fingerprints_,
             "columns": self.columns_,
             "fusion": self.fusion_.to_json(),
-            "uncalibrated": self._why,
+            "uncalibrated": self.uncalibrated_,
             "array": [self.n_features_in_] if hasattr(self, "n_features_in_") else [],
             "names": getattr(self, "feature_names_in_", np.arange(0)).tolist(),
             "seconds": self.seconds_,
@@ -257,7 +258,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
             made.config_ = HeadConfig(**{**card["config"], "encoders": tuple(card["config"]["encoders"])})
             made.classes_ = np.array([*card["classes"]], dtype=card["type"])
             made.fingerprints_ = {name: str(card["fingerprints"][name]) for name in made.config_.encoders}
-            made.columns_, made.seconds_, made._why = dict(card["columns"]), card["seconds"], str(card["uncalibrated"])
+            made.columns_, made.seconds_ = dict(card["columns"]), card["seconds"]
+            made.uncalibrated_ = str(card["uncalibrated"])
             made.fusion_ = Fusion.from_json(card["fusion"])
             if card["array"]:
                 (made.n_features_in_,) = card["array"]

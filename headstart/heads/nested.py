@@ -71,7 +71,8 @@ def cut(listings: Listings, fold: Fold, seed: Sequence[int], folds: int = INNER_
     several = free & (np.bincount(pairs // (groups.max() + 1), minlength=codes.max() + 1)[codes] > 1)
     judged, alone = np.flatnonzero(several), np.flatnonzero(~several)
     if len(np.unique(codes[judged])) < 2:
-        return Side(fold, (), "fewer than two categories have two distinct listings")
+        learnt = "" if free.all() else " that no fine-tuned encoder has learnt from"
+        return Side(fold, (), f"fewer than two categories have two distinct listings{learnt}")
     folds = min(folds, len(np.unique(groups[judged])))
     try:
         found = repeated_folds(codes[judged], groups[judged], folds, 1, seed, INNER_SHARE)
