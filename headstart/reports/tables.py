@@ -271,9 +271,9 @@ def times(result: BenchmarkResult) -> Table:
 
 def tuning(found: FineTuning) -> Table:
     """Each approach with its encoders frozen and fine-tuned: accuracy, log-loss, what is gained, and for what time."""
-    header = ("Approach", "Frozen", "Tuned", "Gain in points", "Verdict", "Log-loss, frozen", "Tuned", "Times to train")
+    losses = ("Log-loss, frozen", "Log-loss, tuned")
     return Table(
-        header,
+        ("Approach", "Frozen", "Tuned", "Gain in points", "Verdict", *losses, "Times to train"),
         tuple(
             (
                 each.title,
