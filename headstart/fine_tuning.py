@@ -173,7 +173,7 @@ def in_words(found: FineTuned) -> str:
     }[course.stop]
     took = f"{len(course.losses) - 1} epochs in {wording.seconds(course.seconds)}, ended {ended}"
     if not course.best:
-        return f"no epoch was better than none: the frozen encoder is kept\n{took}"
+        return f"nothing that was tried did better: the frozen encoder is kept\n{took}"
     told = "not distinguishable"
     if found.p_value < ALPHA:
         told = "better" if found.only_tuned > found.only_frozen else "worse"

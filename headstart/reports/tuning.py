@@ -1,7 +1,7 @@
 """Frozen against fine-tuned: the same approaches on the same folds, and what the difference costs.
 
 Each head first learns on frozen vectors, then once more with the encoders under it, until the fold's inner rows say
-stop. Where those find no epoch better than none, the frozen head is kept, as whoever fine-tunes would keep it.
+stop. Where those find nothing better, the frozen head is kept, as whoever fine-tunes would keep it.
 """
 
 from __future__ import annotations
