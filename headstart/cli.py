@@ -284,7 +284,7 @@ def fine_tune(
     from headstart.reports.render import writable
 
     source = request.resolve()
-    fine_tuning.check(source, save)
+    fine_tuning.check(source, depth.value, save)
     if save is not None:
         writable(save)
     given = {"epochs": epochs, "patience": patience, "learning_rate": learning_rate}

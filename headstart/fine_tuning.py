@@ -12,8 +12,9 @@ import numpy as np
 from headstart.errors import EncoderError, HeadstartError, ModelError
 from headstart.extract.encoder import Encoder
 from headstart.extract.registry import encoder
+from headstart.extract.trunk import Trunk
 from headstart.extract.tuned import TunedEncoder, save_tuned
-from headstart.modelling import Labelled, apart, labelled, say_judges
+from headstart.labelled import Labelled, apart, labelled, say_judges
 from headstart.progress import progress
 from headstart.workflow import Read, Source
 
@@ -43,11 +44,12 @@ class FineTuned:
     saved: bool
 
 
-def check(source: Source, save: Path | None = None) -> None:
+def check(source: Source, depth: Depth, save: Path | None = None) -> None:
     """Refuse what can be refused before a listing is read.
 
     Raises:
-        EncoderError: not one encoder is named, or it has no network to train, or would be lost by being saved over.
+        EncoderError: not one encoder is named, or it has no network to train or to cut, or would be lost by being
+            saved over.
     """
     names = source.names()
     if len(names) != 1:
@@ -59,6 +61,8 @@ def check(source: Source, save: Path | None = None) -> None:
     for each in made.lineage if isinstance(made, TunedEncoder) else ():
         if save is not None and save.expanduser().resolve() == each.folder.resolve():
             raise EncoderError(f"{save} holds {each.name}, which the new encoder would be made of: give another --save")
+    if depth == "top":
+        _ = Trunk(made).shape  # builds the network, once
 
 
 def fine_tune(
@@ -97,7 +101,7 @@ def fine_tune(
     from headstart.reports.compare import mcnemar
     from headstart.reports.metrics import GroupBootstrap, accuracy
 
-    check(read.source, save)
+    check(read.source, depth, save)
     deadline = time.perf_counter() + 60 * minutes
     (name,) = read.features.vectors
     found = labelled(read, cosine)

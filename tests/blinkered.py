@@ -102,6 +102,21 @@ class Colourblind(Blinkered):
         return model
 
 
+class Unlayered(Blinkered):
+    """A network that is called like a Keras model and is none: it has no layers to cut between."""
+
+    name = "unlayered"
+
+    def spec(self) -> dict[str, Any]:
+        return {**super().spec(), "layers": "hidden"}
+
+    def trainable(self) -> Any:
+        model = super().trainable()
+        made = type("Plain", (), {"__call__": lambda self, x, training=False: model(x, training=training)})()
+        made.trainable_variables = model.trainable_variables
+        return made
+
+
 def texts(rows: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
     """Letters in random order, and the category of each text: which of x, y and z it has most of."""
     rng = np.random.default_rng(seed)
@@ -155,6 +170,7 @@ def registered(folder: Path) -> Iterator[None]:
     (package := folder / "blinkered-1.dist-info").mkdir(parents=True, exist_ok=True)
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: blinkered\nVersion: 1\n")
     names = "blinkered = blinkered:Blinkered\ncolourblind = blinkered:Colourblind\n"
+    names += "unlayered = blinkered:Unlayered\n"
     (package / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{names}")
     sys.path.insert(0, str(folder))
     registry._names.cache_clear()

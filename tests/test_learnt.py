@@ -20,7 +20,7 @@ from headstart.extract.tuned import save_tuned
 from headstart.heads import nested
 from headstart.heads.finetune import variables_of
 from headstart.heads.splits import holdout
-from headstart.modelling import Labelled, apart
+from headstart.labelled import Labelled, apart
 from headstart.workflow import Read, Source, read_once
 
 ROWS = 60
@@ -42,9 +42,9 @@ def test_an_encoder_is_not_saved_over_one_that_it_is_made_of(tmp_path: Path) -> 
     source = Source(Path("unread.csv"), Columns("id", ("text",)), encoders=(f"tuned:{tmp_path / 'c'}",))
     for name in (*"abc", "linked", "c/../b"):
         with pytest.raises(EncoderError, match="which the new encoder would be made of: give another --save"):
-            fine_tuning.check(source, tmp_path / name)
-    fine_tuning.check(source, tmp_path / "d")
-    fine_tuning.check(Source(source.path, source.columns, encoders=("blinkered",)), tmp_path / "a")
+            fine_tuning.check(source, "full", tmp_path / name)
+    fine_tuning.check(source, "full", tmp_path / "d")
+    fine_tuning.check(Source(source.path, source.columns, encoders=("blinkered",)), "full", tmp_path / "a")
 
 
 def some(codes: np.ndarray, learnt: np.ndarray) -> Labelled:
@@ -119,3 +119,19 @@ def test_copies_are_seen_beside_the_encoder_in_the_beginning_and_beside_one_of_p
     assert groups[-1] == groups[0] and (other == "blinkered" or groups[-2] == groups[1])
     noted = Listings(listings_path(shop / "store", shop / "listings.csv"))
     assert noted.unread == ([] if other == "colourblind" else ["image"])
+
+
+def test_tuned_further_it_is_stopped_and_judged_by_what_it_has_not_learnt_from(shop: Path) -> None:
+    name = tuned(shop, "further", slice(40))
+    found = fine_tuning.fine_tune(read(shop, name), "full", 0.2, 5, 1.0, None, 1.0, {"epochs": 1})
+    assert 8 <= found.test_rows <= 10 and found.train_rows + found.test_rows == ROWS
+    name = tuned(shop, "all", slice(None))
+    with pytest.raises(ModelError, match="have learnt from all 60 listings, none is left"):
+        fine_tuning.fine_tune(read(shop, name), "full", 0.2, 5, 1.0, None, 1.0)
+
+
+def test_a_network_that_cannot_be_cut_is_refused_before_a_listing_is_read(tmp_path: Path) -> None:
+    source = Source(tmp_path / "unread.csv", Columns("id", ("text",)), encoders=("unlayered",))
+    with pytest.raises(EncoderError, match="unlayered cannot be cut"):
+        fine_tuning.check(source, "top")
+    fine_tuning.check(source, "full")
