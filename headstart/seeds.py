@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from headstart.errors import HeadstartError
-from headstart.modelling import judged, labelled
+from headstart.labelled import labelled
+from headstart.modelling import judged
 from headstart.workflow import Read, refuse_learnt
 
 

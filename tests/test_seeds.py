@@ -13,7 +13,8 @@ from catalogs import HEADER, WORDS
 from headstart.catalog import Columns
 from headstart.errors import HeadstartError
 from headstart.heads.classifier import Classifier
-from headstart.modelling import choose, keep, labelled
+from headstart.labelled import labelled
+from headstart.modelling import choose, keep
 from headstart.reports.benchmark import Settings, benchmark
 from headstart.seeds import over_seeds
 from headstart.workflow import Read, Source, read_once
