@@ -143,7 +143,6 @@ def fine_tune(
             error.add_note("nothing is saved")
         raise
     bootstrap = GroupBootstrap(listings.groups[held], seed=seed)
-    one = np.unique(listings.groups[held], return_index=True)[1]  # near-duplicates are right or wrong together
     return FineTuned(
         name,
         depth,
@@ -152,7 +151,7 @@ def fine_tune(
         len(held),
         accuracy(right[None], bootstrap),
         accuracy(tuned[None], bootstrap),
-        *mcnemar(tuned[one], right[one]),
+        *mcnemar(tuned, right, listings.groups[held]),
         bool(saved),
     )
 

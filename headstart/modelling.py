@@ -167,8 +167,7 @@ def beside_the_control(listings: Listings, seen: np.ndarray, held: np.ndarray, r
 
     said = control_fold(listings.texts or [], listings.codes, seen, held, listings.classes)
     control = said.argmax(axis=1) == listings.codes[held]
-    one = np.unique(listings.groups[held], return_index=True)[1]  # near-duplicates are right or wrong together
-    return Duel(float(control.mean()), *mcnemar(right[one], control[one]))
+    return Duel(float(control.mean()), *mcnemar(right, control, listings.groups[held]))
 
 
 def keep(config: HeadConfig, seed: int, read: Read, found: Labelled, folder: Path) -> Classifier:

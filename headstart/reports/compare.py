@@ -121,21 +121,24 @@ def corrected_t_test(differences: np.ndarray, test_to_train: float) -> float:
     return float(2 * stdtr(len(differences) - 1, -abs(mean) / error))
 
 
-def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> tuple[int, int, float]:
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray, groups: np.ndarray | None = None) -> tuple[int, int, float]:
     """McNemar's exact test on a holdout: both classifiers trained once, each listing judged once (McNemar 1947).
 
     If both are equally good, each listing on which just one is right is a fair coin. The test takes listings for
-    independent: near-duplicates, right or wrong together, make it too sure. Where a holdout has them, judge one listing
-    of each group.
+    independent: near-duplicates, right or wrong together, make it too sure, so that one listing of each group counts.
 
     Args:
         correct_a, correct_b: whether each listing was right ``(n,)`` bool.
+        groups: near-duplicate group of each ``(n,)``; each its own if not given.
 
     Returns:
         Listings that only ``a`` got right, those that only ``b`` did, and the two-sided binomial p-value.
     """
     from scipy.special import bdtr  # the binomial distribution; scipy.stats takes far longer to import
 
+    if groups is not None:
+        one = np.unique(groups, return_index=True)[1]
+        correct_a, correct_b = correct_a[one], correct_b[one]
     a_only, b_only = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
     p_value = min(1.0, 2 * float(bdtr(min(a_only, b_only), a_only + b_only, 0.5)))
     return a_only, b_only, p_value

@@ -286,6 +286,5 @@ def _on_a_holdout(
 ) -> Comparison:
     """Both on the same holdout: the paired bootstrap for the interval, McNemar's exact test for the p-value."""
     difference = gained(tuned[None], frozen[None], bootstrap)
-    one = np.unique(groups, return_index=True)[1]  # near-duplicates are right or wrong together
-    p_value = mcnemar(tuned[one], frozen[one])[2]
+    p_value = mcnemar(tuned, frozen, groups)[2]
     return Comparison(name, name, difference, p_value, verdict(difference, p_value))
