@@ -11,12 +11,9 @@ paired comparison (Holm's rule over all of them), and the rate at which this mac
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
-from headstart.catalog import Columns
+from catalog_options import catalog_parser, source
 from headstart.embeddings.duplicates import near_duplicate_groups
 from headstart.heads.bank import HeadBank, HeadTask
 from headstart.heads.config import HeadConfig
@@ -26,33 +23,24 @@ from headstart.reports import wording
 from headstart.reports.compare import compare_all
 from headstart.reports.metrics import GroupBootstrap, accuracy, hits
 from headstart.runtime import machine
-from headstart.workflow import Read, Source, read_once
+from headstart.workflow import Read, read_once
 
 CONTROL = "control"
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("catalog", type=Path)
-    parser.add_argument("--id", default="id")
-    parser.add_argument("--text", action="append", default=[])
-    parser.add_argument("--image")
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--label", required=True)
-    parser.add_argument("--label-level", type=int)
-    parser.add_argument("--store", type=Path, default=Path("store"))
+    parser = catalog_parser(__doc__)
     parser.add_argument("--set", action="append", required=True, dest="sets", help="encoders joined by +, or control")
     parser.add_argument("--groups", help="encoders joined by + that tell near-duplicates; default: the first set")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    columns = Columns(given.id, tuple(given.text), given.image, given.label, given.label_level)
     sets = {name: tuple(name.split("+")) for name in given.sets}
     telling = tuple((given.groups or given.sets[0]).split("+"))
     encoders = tuple(dict.fromkeys([*telling, *(e for name, each in sets.items() if name != CONTROL for e in each)]))
-    read = read_once(Source(given.catalog, columns, given.images, store=given.store, encoders=encoders))
+    read = read_once(source(given, encoders))
     compare_sets(read, sets, telling, given.folds, given.repeats, given.seed)
 
 

@@ -11,13 +11,11 @@ Run it with nothing else at work on the machine, or the seconds mislead.
 
 from __future__ import annotations
 
-import argparse
 import math
-from pathlib import Path
 
 import numpy as np
 
-from headstart.catalog import Columns
+from catalog_options import catalog_parser, source
 from headstart.embeddings.duplicates import near_duplicate_groups
 from headstart.extract.registry import encoder
 from headstart.heads.finetune import TuneConfig
@@ -30,34 +28,23 @@ from headstart.reports.judging import Jury, approaches
 from headstart.reports.metrics import GroupBootstrap, accuracy
 from headstart.reports.tuning import APPROACHES, Bench
 from headstart.runtime import machine
-from headstart.workflow import Read, Source, read_once
+from headstart.workflow import Read, read_once
 
 DEPTHS = ("top", "full")
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("catalog", type=Path)
-    parser.add_argument("--id", default="id")
-    parser.add_argument("--text", action="append", default=[])
-    parser.add_argument("--image")
-    parser.add_argument("--images", type=Path)
-    parser.add_argument("--label", required=True)
-    parser.add_argument("--label-level", type=int)
+    parser = catalog_parser(__doc__)
     parser.add_argument("--encoder", action="append", default=[])
-    parser.add_argument("--store", type=Path, default=Path("store"))
     parser.add_argument("--approach", action="append", choices=APPROACHES, help="default: all that there are")
     parser.add_argument("--depth", action="append", choices=DEPTHS, help="default: both")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--judged", type=int, default=1, help="of the folds")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    columns = Columns(given.id, tuple(given.text), given.image, given.label, given.label_level)
-    source = Source(given.catalog, columns, given.images, store=given.store, encoders=tuple(given.encoder))
-    measure(
-        read_once(source), given.approach or APPROACHES, given.depth or DEPTHS, given.folds, given.judged, given.seed
-    )
+    read = read_once(source(given, given.encoder))
+    measure(read, given.approach or APPROACHES, given.depth or DEPTHS, given.folds, given.judged, given.seed)
 
 
 def measure(

@@ -11,17 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from headstart.errors import HeadstartError
 from headstart.reports import tables, wording
-from headstart.reports.render import escaped, html, markdown, unbroken, write_report
+from headstart.reports.render import html, markdown, write_report
 from headstart.reports.result import (
     Acceptance,
     BenchmarkResult,
-    Comparison,
     Confused,
     FineTuning,
     Interval,
@@ -49,39 +46,6 @@ class Page(HTMLParser):
 
     def named(self, *tags: str) -> list[dict[str, str | None]]:
         return [attributes for tag, attributes in self.tags if tag in tags]
-
-
-def test_percentages_intervals_and_points() -> None:
-    assert wording.plain(wording.percent(0.9321)) == "93.2 %"
-    assert wording.plain(wording.interval(Interval(0.93, 0.914, 0.9494))) == "91.4 – 94.9 %"
-    shown = [wording.plain(wording.points(x)) for x in (0.0123, -0.0068, -0.0001)]
-    assert shown == ["+1.2 points", "−0.7 points", "0.0 points"]
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(0, "0 s"), (0.0041, "4.1 ms"), (0.23, "230 ms"), (0.9996, "1.0 s"), (12.34, "12.3 s"),
-     (59.97, "1 min 00 s"), (245, "4 min 05 s"), (3599.7, "1 h 00 min"), (7980, "2 h 13 min")],
-)  # fmt: skip
-def test_seconds_in_the_unit_that_suits_them(value: float, shown: str) -> None:
-    assert wording.plain(wording.seconds(value)) == shown
-
-
-def test_counts_lists_and_p_values() -> None:
-    assert [wording.count(x) for x in (1050, 1.5, 2.0)] == ["1,050", "1.5", "2"]
-    assert [wording.listed(x) for x in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
-        "", "a", "a and b", "a, b and c",
-    ]  # fmt: skip
-    assert [wording.plain(wording.p_value(x)) for x in (0.0004, 0.034, 0.21)] == [
-        "p < 0.001", "p = 0.034", "p = 0.21",
-    ]  # fmt: skip
-
-
-def test_a_comparison_is_a_sentence() -> None:
-    one = Comparison("fused", "text", Interval(0.009, -0.004, 0.022), 0.17, "not distinguishable")
-    assert wording.plain(wording.compared(one, "Both", "Text alone")) == (
-        "Both, against Text alone: not distinguishable, +0.9 points (95 % interval −0.4 to +2.2, p = 0.17)."
-    )
 
 
 def test_leaderboard_for_the_terminal(result: BenchmarkResult) -> None:
@@ -275,10 +239,6 @@ def test_text_and_words_fused_without_photos(write: Callable[[BenchmarkResult], 
     assert "0.70 0.60 0.00" in said and "Without photos" not in said
 
 
-def test_rates_as_they_were_asked_for() -> None:
-    assert [wording.plain(wording.asked(rate)) for rate in (0.02, 0.025, 0.95, 0.07)] == ["2 %", "2.5 %", "95 %", "7 %"]
-
-
 def hostile(make_result: Callable[..., BenchmarkResult]) -> BenchmarkResult:
     result = make_result(HOSTILE)
     # An encoder's name may hold a file's.
@@ -314,50 +274,6 @@ def test_hostile_text_stays_text_in_markdown(make_result: Callable[..., Benchmar
     columns = len(re.findall(r"(?<!\\)\|", header))
     rows = [line for line in rest.splitlines() if line.startswith("| a\\|b\\`c") and line.count("%") >= 5]
     assert rows and all(len(re.findall(r"(?<!\\)\|", line)) == columns for line in rows)
-
-
-def test_escaped_is_one_line() -> None:
-    assert escaped("a\nb  *c* _d_ `e` <f> $g$ ~h~ \\ |") == (r"a b \*c\* \_d\_ \`e\` &lt;f&gt; \$g\$ \~h\~ \\ \|")
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("# Soldes", r"\# Soldes"), ("#1", r"\#1"), ("- lot", r"\- lot"), ("+ lot", r"\+ lot"), ("-", r"\-"),
-        ("--- x", r"\--- x"), ("===", r"\==="), ("1. Montres", r"1\. Montres"), ("12) x", r"12\) x"), ("3.", r"3\."),
-        ("> cité", "&gt; cité"), ("-5 °C", "-5 °C"), ("+1.2 points", "+1.2 points"), ("1.5 l", "1.5 l"),
-        ("--option", r"\--option"), ("a - b", "a - b"), ("n° 1. x", "n° 1. x"),
-        ("https://a.example/b", "https&#58;//a.example/b"), ("voir FTP://x", "voir FTP&#58;//x"),
-        ("(www.a.example", "(www&#46;a.example"), ("WWW.a", "WWW&#46;a"),
-        ("moi@a.example", "moi&#64;&#8288;a.example"), ("@nom", "&#64;&#8288;nom"), ("a: b", "a: b"),
-    ],
-)  # fmt: skip
-def test_escaped_begins_nothing_and_links_nothing(text: str, shown: str) -> None:
-    assert escaped(text) == shown
-
-
-PIECES = st.sampled_from(
-    ["#", "-", "+", "=", "1.", "23)", ">", "*", "_", "`", "~", "|", "[x](y)", "![", "<b>", "<!--", "&amp;", "&", ";",
-     "\\", " ", "  ", "\n", "\t", ":", "://", "https://a.example", "www.a.example", "moi@a.example", "@nom",
-     "$", "a", "é"]
-)  # fmt: skip
-
-
-@settings(deadline=None)
-@given(st.lists(PIECES, max_size=8).map("".join))
-def test_markdown_shows_any_text_as_it_is(text: str) -> None:
-    """A parser finds one paragraph, or one cell, of plain text; its forge-like rule finds no address to link."""
-    parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    text = f"a{text}" if not text.strip() else text  # nothing at all is no paragraph
-    plain = " ".join(text.split())
-    for before, blocks in (("", 3), ("- ", 7), ("| a |\n| --- |\n| ", 16)):
-        tokens = parser.parse(f"{before}{escaped(text)}{' |' if '|' in before else ''}\n")
-        assert len(tokens) == blocks
-        inline = [token for token in tokens if token.type == "inline"][-1]
-        assert {child.type for child in inline.children or ()} == {"text"}
-        assert "".join(child.content for child in inline.children or ()).replace("\u2060", "") == plain
-        read = "".join(child.content for child in inline.children or ())
-        assert not re.search(r"@\w", read) and not re.search(r"(?i)\w://|\bwww\.", inline.content)
 
 
 def with_photo(result: BenchmarkResult, folder: Path) -> BenchmarkResult:
@@ -418,12 +334,6 @@ def test_fine_tuning_is_told_with_its_losses_its_memory_and_what_the_time_ended(
     assert "which “cut short” counts" in said and "more --fine-tune-minutes may bring more." in said
     assert said.count("judged on one holdout of 210 listings by McNemar's exact test.") == 2  # verdict and section
     assert "holdout of 210 listings, has the p-value of McNemar's exact test" in said
-
-
-def test_options_are_kept_together_and_stay_text() -> None:
-    said = unbroken("<b> --fine-tune-minutes 5, a -- b --" + "x" * 99)
-    assert said.startswith('&lt;b&gt; <span class="option">--fine-tune-minutes</span> 5, a -- b <span')
-    assert len(re.findall(">(-.*?)<", said)[1]) < 30, "nothing wider than a phone"
 
 
 @WRITERS
