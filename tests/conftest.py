@@ -7,7 +7,14 @@ import pytest
 
 from catalogs import Write
 
-LONGEST = ("test_cli.py", "test_flipkart.py", "test_readme.py", "test_hub.py")
+LONGEST = (
+    "test_cli.py",
+    "test_flipkart.py",
+    "test_keras_application.py",
+    "test_notebook.py",
+    "test_readme.py",
+    "test_hub.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -53,6 +53,8 @@ from headstart.runtime import machine, now, versions
 
 TIMINGS = 3
 """Each approach is fitted so many times on all judged listings for its seconds to train; the median is told."""
+ENOUGH = 5.0
+"""Seconds of fitting after which no further fit is timed: what takes long needs no repetition to be told."""
 
 
 @dataclass(frozen=True)
@@ -306,6 +308,8 @@ def _seconds(listings: Listings, config: HeadConfig | None, encoding: dict[str, 
             classifier = Classifier.of(config, seed)
             fits.append(_time(partial(classifier.fit, listings.features, None, listings.groups, texts)))
             predictions.append(_time(partial(classifier.predict_proba, listings.features, texts)))
+        if sum(fits) > ENOUGH:
+            break
     return Seconds(encode, median(fits), median(predictions))
 
 

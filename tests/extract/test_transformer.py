@@ -296,9 +296,8 @@ def test_the_model_trains(model: Path) -> None:
         row[: len(made.prepare(text))] = made.prepare(text)
     np.testing.assert_allclose(np.asarray(trained(ids)), encode(made, ["lampe", "robe pour femme"]), atol=1e-5)
     trained.compile(keras().optimizers.Adam(0.001), "mse")
-    before = trained.evaluate(ids, np.eye(2, WIDTH), verbose=0)
-    trained.fit(ids, np.eye(2, WIDTH), epochs=20, verbose=0)
-    assert trained.evaluate(ids, np.eye(2, WIDTH), verbose=0) < 0.9 * before
+    losses = [float(trained.train_on_batch(ids, np.eye(2, WIDTH))) for _ in range(10)]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 def test_refuses_options_in_one_line() -> None:
