@@ -92,9 +92,9 @@ def fine_tuning(
 
 def _plan(planned: int, every: int, minutes: float) -> str:
     if planned == every:
-        return f"fine-tuning: all {every} folds fit into {minutes:g} minutes"
+        return f"fine-tuning: all {every} folds fit into {minutes:g} min"
     what = "the first fold alone, a holdout," if planned == 1 else f"{planned} of {every} folds, one repeat,"
-    return f"fine-tuning: {what} fit into {minutes:g} minutes: give more --fine-tune-minutes"
+    return f"fine-tuning: {what} fit into {minutes:g} min: give more --fine-tune-minutes"
 
 
 class Bench:

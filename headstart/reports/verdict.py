@@ -180,7 +180,8 @@ def worth(tuning: FineTuning, chosen: str) -> str:
     what = "the encoders' upper layers" if tuning.depth == "top" else "whole encoders"
     difference, times = best.comparison.difference, best.seconds.train / best.frozen_seconds.train
     kept, cut = best.unchanged == best.tunings, best.cut_short > 0
-    gain = f"gains {wording.points(difference.mean)} ({wording.ends(difference)})"
+    moved = wording.points(difference.mean)
+    gain = f"{'changes by' if moved.startswith('−') else 'gains'} {moved} ({wording.ends(difference)})"
     if kept:
         gain = f"gains nothing{' so far' if cut else ''}"
     told = f"With {what} fine-tuned “{best.title}” {gain} for {times:,.0f} × the time to train"

@@ -176,7 +176,7 @@ def test_without_a_curve_of_the_chosen_approach_labels_are_not_spoken_of(result:
     ("told", "gain", "unchanged", "expected"),
     [
         (BETTER, 0.02, 0, "gains +2.0 points (+1.0 to +3.0) for 101 × the time to train; it is worth it where"),
-        (WORSE, -0.02, 0, "for 101 × the time to train: keep them frozen."),
+        (WORSE, -0.02, 0, "changes by −2.0 points (−3.0 to −1.0) for 101 × the time to train: keep them frozen."),
         (LEVEL, 0.005, 0, "that cannot be told from chance: keep them frozen."),
         (LEVEL, 0.0, 10, "to train: nothing that was tried did better than the frozen head on the listings that say"),
     ],
