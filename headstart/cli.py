@@ -160,7 +160,11 @@ def train(
         if taken is None:
             typer.echo(f"nobody knows which could be accepted without a look: {found.uncalibrated}")
         elif taken.share.mean == 0:
-            typer.echo(f"nothing could be accepted at an error rate of {error_rate:g}: try a higher --error-rate")
+            least = wording.plain(wording.percent(found.lowest_rate))
+            typer.echo(
+                f"nothing could be accepted at an error rate of {error_rate:g}: of the listings held back, it takes "
+                f"{least} or more"
+            )
         else:
             line = f"accepted  {wording.percent(taken.share.mean):>8}   wrong: {wording.percent(taken.error.mean)} "
             typer.echo(
@@ -300,7 +304,9 @@ def fine_tune(
             typer.echo(wording.plain(line))
         typer.echo(wording.plain(fine_tuning.in_words(found)))
     if found.saved:
-        say(f"the encoder is in {save}; try: headstart train {request.path} --encoder tuned:{save}")
+        others = [f"--encoder {name}" for name in fine_tuning.beside(source)]
+        command = " ".join([f"headstart train {request.path} --encoder tuned:{save}", *others])
+        say(f"the encoder is in {save}; try: {command}")
     elif save is not None:
         say(f"nothing is saved: {save} is as it was")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,12 @@ class FineTuned:
     p_value: float
     """McNemar's exact test."""
     saved: bool
+
+
+def beside(source: Source) -> list[str]:
+    """The usual encoders of what the catalogue has besides: a head of the fine-tuned one alone would not read it."""
+    kinds = {encoder(name).modality for name in source.names()}
+    return [name for name in replace(source, encoders=()).names() if encoder(name).modality not in kinds]
 
 
 def check(source: Source, depth: Depth, save: Path | None = None) -> None:

@@ -52,6 +52,8 @@ class Training:
     """Categories with one distinct listing: learnt, but not judged."""
     uncalibrated: str = ""
     """Why `accepted` is None, where it is."""
+    lowest_rate: float = 1.0
+    """The lowest error rate at which something would be accepted."""
 
 
 def choose(features: Features, head: str | None, settings: dict[str, Any]) -> tuple[str, HeadConfig]:
@@ -154,6 +156,7 @@ def train(
         predicted,
         rare,
         "" if classifier.calibrated_ else classifier.uncalibrated_,
+        1.0 if classifier.calibration_ is None else classifier.calibration_.lowest_rate,
     )
     if save is not None and keep(config, seed, read, found, save).calibrated_ and accepted is None:
         say("the classifier saved has listings to tell by what to accept, the one judged had none: that is not judged")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,12 +59,12 @@ class Source:
         photos = self.columns.image is not None or self.images is not None
         return ((DEFAULT_TEXT,) if self.columns.text else ()) + ((DEFAULT_IMAGE,) if photos else ())
 
-    def words(self) -> list[str]:
-        """The same as words of a command."""
+    def words(self, but: Collection[str] = ()) -> list[str]:
+        """The same as words of a command, but for some options."""
         words = []
         for name, value in self.options().items():
             for each in value if isinstance(value, list) else [value]:
-                words += [f"--{name.replace('_', '-')}", str(each)]
+                words += [f"--{name.replace('_', '-')}", str(each)] if name not in but else []
         return words
 
 
@@ -104,8 +104,8 @@ class Request:
             self.store,
             self.encoders,
         )
-        if set(known) - set(self.given):
-            say(f"{'as last time' if remembered else 'as the classifier learnt'}: {shlex.join(source.words())}")
+        if words := source.words(but=set(source.options()) - (set(known) - set(self.given))):
+            say(f"{'as last time' if remembered else 'as the classifier learnt'}: {shlex.join(words)}")
         return source
 
 

@@ -20,10 +20,13 @@ import pytest
 
 from blinkered import Blinkered, environment, registered, texts, write_catalog
 from commands import headstart_here, refused
+from headstart.catalog import Columns
 from headstart.embeddings.duplicates import near_duplicate_groups
 from headstart.extract.registry import encoder
 from headstart.extract.tuned import TunedEncoder
+from headstart.fine_tuning import beside
 from headstart.reports.result import BenchmarkResult
+from headstart.workflow import Source
 
 COLUMNS = ("--text", "text", "--label", "category", "--duplicate-cosine", "1")
 FAST = ("--depth", "full", "--learning-rate", "0.01", "--epochs", "20")
@@ -217,3 +220,10 @@ def test_what_a_stopped_run_has_left_can_be_tuned_further(shop: Path, tmp_path: 
     further = TunedEncoder(str(tmp_path / "further"))
     assert further.origin.name == "blinkered"
     assert len(further.learnt[0]) == found["train_rows"] > len(TunedEncoder(str(tmp_path)).learnt[0])
+
+
+def test_the_encoders_to_stand_beside_it_are_of_what_it_does_not_read() -> None:
+    columns = Columns(text=("text",), image="photo")
+    for name, others in (("efficientnet-lite0", ["use-multilingual-v3"]), ("lexical-hash", ["efficientnet-lite0"])):
+        assert beside(Source(Path("listings.csv"), columns, encoders=(name,))) == others
+    assert beside(Source(Path("listings.csv"), Columns(text=("text",)), encoders=("lexical-hash",))) == []

@@ -14,6 +14,8 @@ from headstart.reports.result import Approach, BenchmarkResult, Comparison, Doub
 
 CLOSE = 0.01
 """A simpler approach that is at most one point behind is called close: a convention, not a finding."""
+UNSURE = "the folds differ so much among themselves that this may be chance; more --folds or --repeats tell more"
+"""Where an interval leaves out zero and the t-test over folds does not agree."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ def _simpler(result: BenchmarkResult) -> str:
         other, difference, _ = next((each for each in level if each[1].high <= CLOSE), level[0])
         told.append(_level(other, difference, result))
         more = [each for each in level if each[0] is not other]
-        if more:
-            told.append(f"Nor can it be told from {_all(more)}.")
+        if close := [each for each in more if each[1].low <= 0]:
+            told.append(f"Nor can it be told from {_all(close)}.")
+        if ahead := [each for each in more if each[1].low > 0]:
+            told.append(f"On these listings it did better than {_all(ahead)}, but {UNSURE}.")
     for word, among in (("better", less), ("worse", beside)):
         if found := [each for each in among if each[2] == word]:
             told.append(f"“{best.title}” is {word} than {_all(found)}, more than chance explains.")
@@ -100,9 +104,9 @@ def _level(other: Approach, difference: Interval, result: BenchmarkResult) -> st
     elif difference.high <= CLOSE:
         told += f": at most {most} are lost with it, so take it where that saving counts"
     else:
-        told += f": up to {most} may be lost with it, which more listings to judge would narrow down"
+        told += f": as much as {most} may be lost with it; more listings to judge would tell more closely"
     if difference.low > 0:
-        told += "; the folds differ so much among themselves that the gain may be chance, and more --repeats tell more"
+        told += f"; {UNSURE}"
     mine, its = best.confidence.accepted.share.mean, other.confidence.accepted.share.mean
     return f"{told}. Without a look it accepts {wording.percent(its)} of the listings, not {wording.percent(mine)}."
 
@@ -231,9 +235,7 @@ def more_labels(one: Doubling) -> str:
         )
     if one.comparison.verdict == "worse":
         return f"More labels like these did not help: {doubled} brought {brought}. Look at the labels first."
-    why = (
-        "but the folds differ so much among themselves that it may be chance" if gain.low > 0 else "which may be chance"
-    )
+    why = f"but {UNSURE}" if gain.low > 0 else "which may be chance"
     told = f"Whether more labels would help cannot be told: {doubled} brought {brought}, {why}."
     if gain.high <= 0:
         return told
