@@ -103,14 +103,12 @@ def test_new_listings_need_neither_a_category_nor_what_the_head_does_not_read(ex
 def test_an_option_given_replaces_the_one_remembered(extracted: Path) -> None:
     done = headstart_here("train", "listings.csv", "--label", "sku", cwd=extracted)
     assert "(45 categories)" in done.stderr
-    assert "as last time: --id sku --text titre --image photo --images photos\n" in done.stderr, (
-        "not what was just given"
-    )
+    echoed = done.stderr.splitlines()[0]
+    assert echoed.startswith("as last time: --id sku --text titre --image photo") and "--label" not in echoed
     done = headstart_here("train", "listings.csv", "--label", "rayon", cwd=extracted)
     assert "(3 categories)" in done.stderr
-    refused(
-        headstart_here("benchmark", "listings.csv", "--out", "listings.csv", cwd=extracted), "listings.csv", "folder"
-    )
+    done = headstart_here("benchmark", "listings.csv", "--out", "listings.csv", cwd=extracted)
+    refused(done, "listings.csv", "folder")
 
 
 def test_the_same_encoder_twice_is_one_encoder(extracted: Path) -> None:

@@ -142,7 +142,7 @@ def test_where_nothing_is_better_the_frozen_encoder_is_kept(shop: Path, tmp_path
 
 def test_with_the_budget_used_up_the_best_so_far_is_saved_beside_what_is_there(shop: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    done = fine_tune(shop, *ENDLESS, "--minutes", "0.1", "--save", str(tmp_path), "--json")
+    done = fine_tune(shop, *ENDLESS, "--minutes", "0.2", "--save", str(tmp_path), "--json")
     assert done.returncode == 0, done.stderr
     course = json.loads(done.stdout)["course"]
     assert course["stop"] == "budget"
