@@ -107,8 +107,8 @@ def _level(other: Approach, difference: Interval, result: BenchmarkResult) -> st
         told += f": as much as {most} may be lost with it; more listings to judge would tell more closely"
     if difference.low > 0:
         told += f"; {UNSURE}"
-    mine, its = best.confidence.accepted.share.mean, other.confidence.accepted.share.mean
-    return f"{told}. Without a look it accepts {wording.percent(its)} of the listings, not {wording.percent(mine)}."
+    mine, its = (wording.percent(each.confidence.accepted.share.mean) for each in (best, other))
+    return f"{told}." + (f" Without a look it accepts {its} of the listings, not {mine}." if its != mine else "")
 
 
 def _saved(other: Approach, result: BenchmarkResult) -> str:
