@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 
 from headstart.catalog import Columns, read_catalog
-from headstart.embeddings.features import open_features
+from headstart.embeddings.features import Features, open_features
 from headstart.errors import HeadstartError, ItemError
 from headstart.extract.encoder import Encoder
 from headstart.extract.run import extract
 from headstart.reports.benchmark import Settings, benchmark
 from headstart.reports.contrast import contrast
+from headstart.reports.judging import approaches
 from headstart.reports.packing import unpacked
 from headstart.reports.result import BenchmarkResult
 
@@ -329,10 +330,11 @@ def test_near_duplicates_and_encoders_are_told(result: BenchmarkResult) -> None:
     assert {"date", "command", "machine", "python", "tensorflow"} <= set(result.provenance)
 
 
-def test_several_encoders_of_a_modality_are_judged_together_and_each_alone(folder: Path) -> None:
-    result = judge(folder / "listings.csv", settings=QUICK, also=[Lengths()])
-    encoders = {approach.name: approach.encoders for approach in result.approaches}
-    assert encoders == {
+def test_several_encoders_of_a_modality_are_an_approach_together_and_each_alone() -> None:
+    modality = {"words": "text", "lengths": "text", "pixels": "image"}
+    vectors, present = ({name: np.ones(shape) for name in modality} for shape in ((2, 3), 2))
+    found = approaches(Features(("a", "b"), ("x", "y"), vectors, present, modality), words=True)
+    assert {name: config.encoders if config else () for name, config in found.items()} == {
         "text": ("words", "lengths"),
         "image": ("pixels",),
         **dict.fromkeys(("concat", "gated", "late"), ("words", "lengths", "pixels")),
@@ -341,6 +343,10 @@ def test_several_encoders_of_a_modality_are_judged_together_and_each_alone(folde
         "written": ("words", "lengths"),
         "control": (),
     }
+
+
+def test_several_encoders_of_a_modality_are_judged_together_and_each_alone(folder: Path) -> None:
+    result = judge(folder / "listings.csv", image=False, settings=QUICK, also=[Lengths()])
     right = {approach.name: approach.accuracy.mean for approach in result.approaches}
     assert right["text: lengths"] < right["text: words"]
     pairs = {(one.a, one.b) for one in result.comparisons}
