@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,13 +59,17 @@ class Source:
         photos = self.columns.image is not None or self.images is not None
         return ((DEFAULT_TEXT,) if self.columns.text else ()) + ((DEFAULT_IMAGE,) if photos else ())
 
-    def words(self, but: Collection[str] = ()) -> list[str]:
-        """The same as words of a command, but for some options."""
-        words = []
-        for name, value in self.options().items():
-            for each in value if isinstance(value, list) else [value]:
-                words += [f"--{name.replace('_', '-')}", str(each)] if name not in but else []
-        return words
+    def words(self) -> list[str]:
+        """The same as words of a command."""
+        return _words(self.options())
+
+
+def _words(options: dict[str, Any]) -> list[str]:
+    words = []
+    for name, value in options.items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [f"--{name.replace('_', '-')}", str(each)]
+    return words
 
 
 DEFAULTS = {"id": "id", "label_separator": ">>", "delimiter": ",", "encoding": "utf-8"}
@@ -104,7 +108,8 @@ class Request:
             self.store,
             self.encoders,
         )
-        if words := source.words(but=set(source.options()) - (set(known) - set(self.given))):
+        kept = known.keys() - self.given.keys()
+        if words := _words({name: value for name, value in source.options().items() if name in kept}):
             say(f"{'as last time' if remembered else 'as the classifier learnt'}: {shlex.join(words)}")
         return source
 

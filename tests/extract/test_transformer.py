@@ -296,8 +296,8 @@ def test_the_model_trains(model: Path) -> None:
         row[: len(made.prepare(text))] = made.prepare(text)
     np.testing.assert_allclose(np.asarray(trained(ids)), encode(made, ["lampe", "robe pour femme"]), atol=1e-5)
     trained.compile(keras().optimizers.Adam(0.001), "mse")
-    losses = [float(trained.train_on_batch(ids, np.eye(2, WIDTH))) for _ in range(10)]
-    assert losses[-1] < 0.95 * losses[0]
+    losses = [float(trained.train_on_batch(ids, np.eye(2, WIDTH))) for _ in range(21)]  # the last after 20 steps
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_refuses_options_in_one_line() -> None:
