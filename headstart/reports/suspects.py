@@ -1,0 +1,72 @@
+"""Listings that are probably filed under the wrong category, as people and programs are given them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headstart.reports.result import Interval
+
+KINDS = ("confident_learning", "fused", "text", "image", "neighbours", "duplicates")
+"""Of evidence, in the order in which it is told."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One listing to be looked at, and why."""
+
+    id: str
+    text: str
+    """As it is in the catalogue; empty where it has none."""
+    photo: str
+    """Its photo's file, as the folder was named; empty where there is none."""
+    filed: str
+    """The category that it is in."""
+    suggested: str
+    """Another one, which it should probably be in."""
+    probability: float
+    """Of the suggested category, out of fold."""
+    filed_probability: float
+    """Of the category it is in, out of fold."""
+    score: float
+    """How likely it is misfiled, 0 to 1; what suspects are ranked by."""
+    evidence: frozenset[str]
+    """Kinds of evidence against the category it is in, of `KINDS`."""
+    unclear: bool
+    """The two categories are confused as such: what belongs to which may need a rule, not a decision a listing."""
+    reason: str
+    """The evidence in words."""
+    holdout: bool = False
+    """It belongs to a holdout: to be looked at, not to be corrected, or what is judged on it flatters."""
+
+
+@dataclass(frozen=True)
+class Unclear:
+    """Two categories that are confused with each other so often that their definition is the likely cause."""
+
+    a: str
+    b: str
+    listings: int
+    """Filed under one of them, and found more like the other."""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit of a catalogue found."""
+
+    title: str
+    catalog: str
+    """Its file."""
+    rows: int
+    """Listings read."""
+    judged: int
+    """Of them, those with a category that others can vouch for."""
+    categories: tuple[str, ...]
+    """In alphabetical order."""
+    estimate: Interval
+    """How many of the listings judged are misfiled, with a 95 % interval."""
+    suspects: tuple[Suspect, ...]
+    """The most suspicious first."""
+    unclear: tuple[Unclear, ...]
+    """The most confused first."""
+    provenance: dict[str, str]
+    """Date, command, machine, versions."""
