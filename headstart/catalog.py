@@ -341,14 +341,14 @@ def category(cell: str, level: int | None = None, separator: str = ">>") -> str 
     levels = [cell.strip()]
     if level is not None:
         if levels[0].startswith("["):
-            levels = _strings_in(levels[0])
+            levels = strings_in(levels[0])
         if levels and (len(levels) == 1 or separator in levels[0]):
             levels = levels[0].split(separator)
         levels = levels[level - 1 : level]
     return unicodedata.normalize("NFC", levels[0].strip()) or None if levels else None
 
 
-def _strings_in(cell: str) -> list[str]:
+def strings_in(cell: str) -> list[str]:
     """The strings of a JSON list, also of one whose end was cut off."""
     for end in ("", '"]', "]"):
         try:

@@ -73,7 +73,7 @@ class Table:
         Raises:
             CatalogError: the file is empty, damaged, or not in its encoding.
         """
-        with self._explained():
+        with self.explained():
             if self.path.stat().st_size == 0:
                 raise CatalogError(f"{self.path} is empty; give a file with column names and rows")
             if self.kind == "CSV":
@@ -99,7 +99,7 @@ class Table:
         Raises:
             CatalogError: the file is damaged, not in its encoding, or a cell cannot be read as text.
         """
-        with self._explained():
+        with self.explained():
             if self.kind == "CSV":
                 yield from self._csv_blocks(names, skip)
             elif self.kind == "Parquet":
@@ -109,9 +109,9 @@ class Table:
 
     def _csv_names(self) -> list[str]:
         # Bytes that are not in the encoding matter here only in a name; pyarrow finds them in the cells.
-        with self._open() as file:
-            text = io.TextIOWrapper(file, self._codec, errors="replace", newline="")
-            names = next((row for row in csv.reader(text, delimiter=self._separator) if row), [])
+        with self.open() as file:
+            text = io.TextIOWrapper(file, self.codec, errors="replace", newline="")
+            names = next((row for row in csv.reader(text, delimiter=self.separator) if row), [])
         if any("\ufffd" in name for name in names):
             raise self._not_in_encoding()
         return names
@@ -138,10 +138,10 @@ class Table:
                 read_options=arrow_csv.ReadOptions(
                     use_threads=False,
                     block_size=_LARGEST_CSV_ROW,
-                    encoding="utf8" if self._codec == "utf-8-sig" else self._codec,
+                    encoding="utf8" if self.codec == "utf-8-sig" else self.codec,
                 ),
                 parse_options=arrow_csv.ParseOptions(
-                    delimiter=self._separator, newlines_in_values=True, invalid_row_handler=broken
+                    delimiter=self.separator, newlines_in_values=True, invalid_row_handler=broken
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     include_columns=list(dict.fromkeys([*names, last])),
@@ -167,10 +167,10 @@ class Table:
         if not ends:
             return
         tail = b""  # the file is read again, but only where its last cell has several lines
-        with self._open() as file:
+        with self.open() as file:
             while chunk := file.read(1 << 20):
                 tail = (tail + chunk)[-256:]
-        last = tail.decode(self._codec, "ignore").rstrip("\r\n")
+        last = tail.decode(self.codec, "ignore").rstrip("\r\n")
         for end in ends:
             if last.endswith(end.rstrip("\r\n")[-32:]) and not last.endswith('"'):
                 raise self._open_quote(f"its last row runs over {end.rstrip().count(chr(10)) + 1} lines")
@@ -180,9 +180,14 @@ class Table:
 
         with ParquetFile(self.path) as file:
             for batch in file.iter_batches(_PARQUET_ROWS, columns=list(dict.fromkeys(names))):
-                yield [self._strings(batch.column(name), name) for name in names]
+                yield [self.strings(batch.column(name), name) for name in names]
 
-    def _strings(self, column: pa.Array, name: str) -> list[str | None]:
+    def strings(self, column: pa.Array, name: str) -> list[str | None]:
+        """The cells of a Parquet column as text.
+
+        Raises:
+            CatalogError: a cell cannot be read as text.
+        """
         if isinstance(column, pa.DictionaryArray):
             column = column.dictionary_decode()
         values = column.to_pylist()
@@ -194,8 +199,8 @@ class Table:
 
     def _objects(self) -> Iterator[list[dict[str, Any]]]:
         """Block after block. pyarrow's reader holds a column to one type; catalogues do not keep to that."""
-        with self._open() as file:
-            text = io.TextIOWrapper(file, self._codec, newline="\n")
+        with self.open() as file:
+            text = io.TextIOWrapper(file, self.codec, newline="\n")
             start = 1
             while lines := list(islice(text, _JSON_ROWS)):
                 yield self._parsed(lines, start)
@@ -228,27 +233,30 @@ class Table:
             "".join(values).encode()
             return values
         try:
-            return list(map(_text, values))
+            return list(map(text_of, values))
         except (TypeError, ValueError) as error:
             raise CatalogError(
                 f"{self.path}: column {name!r} is not text ({_one_line(error)}); name another one"
             ) from error
 
     @property
-    def _separator(self) -> str:
+    def separator(self) -> str:
+        """Between the cells of a CSV, the suffix considered."""
         return "\t" if self.delimiter == "," and ".tsv" in self.path.suffixes else self.delimiter
 
     @property
-    def _codec(self) -> str:
+    def codec(self) -> str:
+        """The encoding, as Python decodes it."""
         name = codecs.lookup(self.encoding).name
         # The byte order mark that Excel writes is no part of the first name.
         return "utf-8-sig" if name == "utf-8" else name
 
-    def _open(self) -> IO[bytes]:
+    def open(self) -> IO[bytes]:
+        """The file's bytes, no longer compressed."""
         return gzip.open(self.path) if self.path.suffix.lower() == ".gz" else self.path.open("rb")  # type: ignore[return-value]
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
         """What the libraries raise about a file that cannot be read, as one line."""
         try:
             yield
@@ -268,10 +276,10 @@ class Table:
 
     def _not_in_encoding(self) -> CatalogError:
         """The error that says where the file leaves its encoding. Reads the file up to there."""
-        decoder = codecs.getincrementaldecoder(self._codec)()
+        decoder = codecs.getincrementaldecoder(self.codec)()
         line, place, likely = 1, "", "cp1252"
         try:
-            with self._open() as file:
+            with self.open() as file:
                 while chunk := file.read(1 << 20):
                     line += decoder.decode(chunk).count("\n")
                 decoder.decode(b"", final=True)
@@ -292,7 +300,7 @@ def _no_traceback() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
     """One cell as text.
 
     Raises:
