@@ -160,7 +160,7 @@ def refiled(cell: str, to: str, level: int | None = None, separator: str = ">>")
         if strings and len(strings) > 1 and separator not in strings[0]:
             new = json.dumps([*strings[: level - 1], to], ensure_ascii=False)
         else:
-            path = strings[0].split(separator) if strings else []
+            path = strings[0].split(separator) if strings and strings[0] else []
             old = path[level - 1] if level <= len(path) else ""
             space = old[: len(old) - len(old.lstrip())]  # as in "A >> B"
             new = separator.join([*path[: level - 1], space + to])

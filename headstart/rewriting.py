@@ -9,7 +9,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -29,7 +29,7 @@ _LARGEST_CELL = 8 << 20  # characters; `Table` refuses larger rows
 _MARK = "\ufeff"
 
 
-def earlier(table: Table, names: Sequence[str]) -> bool:
+def earlier(table: Table, names: Iterable[str]) -> bool:
     """Do columns of these names come from an earlier correction? It wrote all of `ADDED`.
 
     Raises:
@@ -123,6 +123,7 @@ class Rewriting:
     def json_texts(self) -> Iterator[str]:
         """JSON Lines line by line. A listing without a decision has null in the columns added."""
         codec = exact_codec(self.table)
+        nothing = "".join(f', "{name}": null' for name in ADDED)
         with self.table.explained():
             mark, lines = self._lines("\n")
             yield mark
@@ -136,13 +137,20 @@ class Rewriting:
                 if not listing or not listing.strip():
                     yield line
                     continue
-                changes: dict[str, Any] = {} if earlier(self.table, list(row)) else dict.fromkeys(ADDED)
+                again = earlier(self.table, row)
                 if edit := self._edit(listing, value if isinstance(value, str) else text_of(value)):
                     label, cells = edit
-                    changes |= {name: cell for name, cell in cells.items() if cell is not None}
+                    changes: dict[str, Any] = {
+                        name: cell for name, cell in cells.items() if cell is not None or not again
+                    }
                     if label is not None:
                         changes[self.label] = json.loads(label) if isinstance(value, list) else label
-                yield _spliced(line, row, {name: _json(value, codec) for name, value in changes.items()})
+                    yield _spliced(line, row, {name: _json(value, codec) for name, value in changes.items()})
+                elif again:
+                    yield line
+                else:
+                    end = line.rindex("}")
+                    yield line[:end] + nothing + line[end:]
 
     def parquet_batches(self) -> Iterator[pa.RecordBatch]:
         """A Parquet file, a row group at a time. The label column keeps its type where that is text or a list."""
