@@ -22,7 +22,7 @@ from headstart.decisions import Decision, correct
 from headstart.errors import CatalogError, HeadstartError
 from headstart.files import write_atomically
 from headstart.progress import progress, say
-from headstart.rewriting import ADDED, Edit, Rewriting, earlier, exact_codec
+from headstart.rewriting import ADDED, UNDECODED, Edit, Rewriting, earlier, exact_codec
 from headstart.tables import Table, shown
 
 _STEP = 4096  # rows between two looks of the progress bar
@@ -90,7 +90,7 @@ def apply(catalog: Catalog, decisions: Sequence[Decision], out: Path) -> Applied
                 texts = rewriting.csv_texts() if table.kind == "CSV" else rewriting.json_texts()
                 packed = gzip.GzipFile("", "wb", 6, file, mtime=0) if out.suffix.lower() == ".gz" else nullcontext(file)
                 with packed as to:
-                    for number, part in enumerate(codecs.iterencode(texts, exact_codec(table)), 1):
+                    for number, part in enumerate(codecs.iterencode(texts, exact_codec(table), UNDECODED), 1):
                         to.write(part)
                         if number % _STEP == 0:
                             advance(_STEP)

@@ -24,6 +24,8 @@ ADDED = ("filed_before", "decision", "decided_by", "decided_at")
 """The columns that a corrected catalogue has more."""
 Edit = tuple[str | None, dict[str, str | None]]
 """The new label cell, and the cells of `ADDED`; None where a cell stays."""
+UNDECODED = "surrogateescape"
+"""How bytes outside the encoding are copied: as they are. `Table` refuses them only in the columns that it reads."""
 _ROWS = 65_536  # in a row group of a Parquet file
 _LARGEST_CELL = 8 << 20  # characters; `Table` refuses larger rows
 _MARK = "\ufeff"
@@ -108,8 +110,10 @@ class Rewriting:
                     yield separator.join([body, *more]) + end
                     continue
                 self.rows += bool(row)
-                if len(row) != len(names):  # one as long as the rows from now on must not become a listing
-                    yield body + separator * (len(row) == len(names) + len(more)) + end
+                if len(row) == len(names) + len(more) and more:  # it has as many cells as a listing from now on
+                    yield f'{body}{separator}""{end}'
+                elif len(row) != len(names):
+                    yield body + end
                 elif edit := self._edit(row[id_at], row[label_at]):
                     label, cells = edit
                     row += [""] * len(more)
@@ -195,7 +199,7 @@ class Rewriting:
 
         def read() -> Iterator[str]:
             with self.table.open() as file:
-                yield from io.TextIOWrapper(file, exact_codec(self.table), newline=newline)
+                yield from io.TextIOWrapper(file, exact_codec(self.table), UNDECODED, newline)
 
         lines = read()
         first = next(lines, "")

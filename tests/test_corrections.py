@@ -63,7 +63,7 @@ def test_a_csv_changes_in_the_label_cell_and_four_columns(write: Write, capsys: 
         f'{HEAD},{MORE}\n1,"a ""b""",A,,agree,,\n\n2,"two\nlines",B,A,agree,Zoé,2026-03-01\n'.replace(
             '"a ""b"""', '"a ""b"""'
         )
-        + "3,=x,A,,keep,'=cmd,\n,no id,A,,,,\n4,short\n4,a,b,c,d,e,f,\n"
+        + '3,=x,A,,keep,\'=cmd,\n,no id,A,,,,\n4,short\n4,a,b,c,d,e,f,""\n'
         + '5,"z",A,,,,\n6,h,A,,,,\n7,,-B,\'=A,other,,\n'
     )
     before, after = labels(opened(path)), labels(opened(out))
@@ -112,6 +112,13 @@ def test_a_cell_of_a_megabyte_is_copied(write: Write) -> None:
     path = write(f'{HEAD}\n1,"{"a," * 2**19}",A\n2,b,A\n')
     apply(opened(path), [MOVE], path.with_name("out.csv"))
     assert path.with_name("out.csv").stat().st_size > 2**20
+
+
+def test_bytes_outside_the_encoding_are_copied_where_nobody_reads_them(write: Write) -> None:
+    path = write(b"id,text,other,label\n1,a,caf\xe9,A\n2,b,\xff,A\n")
+    out = path.with_name("out.csv")
+    apply(opened(path), [replace(MOVE, decided_by="")], out)
+    assert out.read_bytes().split(b"\n")[1:3] == [b"1,a,caf\xe9,A,,,,", b"2,b,\xff,B,A,agree,,2026-03-01"]
 
 
 def test_a_category_that_the_encoding_cannot_hold(write: Write) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from catalogs import Write, everything, refusal
-from headstart.catalog import Columns, read_catalog
+from headstart.catalog import Catalog, Columns, read_catalog
+from headstart.corrections import apply
+from headstart.decisions import Decision
 from headstart.errors import CatalogError
 
 COLUMNS = Columns(text=("title", "text"), image="photo", label="label")
@@ -56,17 +59,31 @@ FAULTS = {
 }
 
 
+def readable(path: Path) -> Catalog | None:
+    try:
+        catalog = read_catalog(path, COLUMNS)
+        everything(catalog)
+    except CatalogError:
+        return None
+    return catalog
+
+
+def damaged(fault: str, seed: int) -> tuple[bytes, random.Random]:
+    rng = random.Random(seed)
+    content = bytearray(table(rng))
+    for _ in range(rng.choice([1, 1, 2, 5])):
+        if content:
+            FAULTS.get(fault, rng.choice(list(FAULTS.values())))(content, rng)
+    return bytes(content), rng
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("fault", [*FAULTS, "everything at once"])
 def test_every_row_is_a_listing_or_counted_or_the_file_is_refused(write: Write, fault: str) -> None:
     refused = read = 0
     for seed in range(60):
-        rng = random.Random(seed)
-        content = bytearray(table(rng))
-        for _ in range(rng.choice([1, 1, 2, 5])):
-            if content:
-                FAULTS.get(fault, rng.choice(list(FAULTS.values())))(content, rng)
-        path = write(bytes(content))
+        content, rng = damaged(fault, seed)
+        path = write(content)
         try:
             everything(read_catalog(path, COLUMNS), rows=rng.choice([1, 3, 65_536]))
             read += 1
@@ -75,6 +92,29 @@ def test_every_row_is_a_listing_or_counted_or_the_file_is_refused(write: Write, 
             refused += 1
     assert read > 5 or fault == "what is not UTF-8", "most damage leaves something to read"
     assert refused + read == 60
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "everything at once"])
+def test_a_correction_changes_nothing_else_in_a_damaged_file(write: Write, tmp_path: Path, fault: str) -> None:
+    corrected = 0
+    for seed in range(12):
+        content, rng = damaged(fault, seed)
+        catalog, out = readable(write(content)), tmp_path / f"{seed}.csv"
+        if catalog is None:
+            continue
+        before = everything(catalog)
+        moved = {listing for listing in before.ids if rng.random() < 0.5}
+        filed = zip(before.ids, before.labels, strict=True)
+        made = [Decision(listing, label or "", "other", "=B") for listing, label in filed if listing in moved]
+        apply(catalog, made, out)
+        new = read_catalog(out, COLUMNS)
+        after = everything(new)
+        assert (after.ids, after.texts) == (before.ids, before.texts), f"seed {seed}"
+        expected = ["=B" if i in moved else label for i, label in zip(before.ids, before.labels, strict=True)]
+        assert after.labels == expected, f"seed {seed}"
+        assert new.counts.left_out == catalog.counts.left_out, f"seed {seed}"
+        corrected += 1
+    assert corrected > 2 or fault == "what is not UTF-8"
 
 
 def test_a_broken_row_that_is_not_utf_8_is_refused_without_a_traceback(
