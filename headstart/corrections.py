@@ -67,7 +67,7 @@ def apply(catalog: Catalog, decisions: Sequence[Decision], out: Path) -> Applied
     binding = {decision.id: decision for decision in decisions if decision.binding}
     ids: list[str] = []
     labels: list[str | None] = []
-    bare = Catalog(table, replace(columns, text=(), image=None), None)
+    bare = Catalog(table, replace(columns, image=None), None)  # nobody looks at photos here
     with progress("checking") as advance:
         for batch in bare.batches():
             if not binding.keys().isdisjoint(batch.ids):
