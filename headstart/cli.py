@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from headstart.cli_audit import audit_app
 from headstart.errors import HeadstartError
 from headstart.options import (
     EXAMPLE,
@@ -40,6 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(audit_app, name="audit")
 app.add_typer(store_app, name="store")
 app.add_typer(encoders_app, name="encoders")
 
@@ -198,6 +200,9 @@ def benchmark(
         FineTune, typer.Option(help="Fine-tune the encoders, too: their upper layers, or all of them.")
     ] = FineTune.none,
     fine_tune_minutes: FineTuneMinutes = 20.0,
+    decisions: Annotated[
+        Path | None, typer.Option(help="decisions.csv of an audit: judge by the categories decided on.")
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -206,7 +211,7 @@ def benchmark(
 
     source = request.resolve()
     settings = Settings(folds, repeats, seed, duplicate_cosine, fine_tune=fine_tune.value, minutes=fine_tune_minutes)
-    judge(source, out, title or source.path.name, settings, drawn=False, as_json=as_json)
+    judge(source, out, title or source.path.name, settings, drawn=False, as_json=as_json, decisions=decisions)
 
 
 app.command(epilog="Example: headstart compare report earlier/report")(compare)

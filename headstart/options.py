@@ -132,7 +132,9 @@ def _request(
     return Request(catalog, store, given, refined(encoder or (), precision and precision.value, weights))
 
 
-def takes_catalog(command: Callable[..., None], without: Collection[str] = ()) -> Callable[..., None]:
+def takes_catalog(
+    command: Callable[..., None], without: Collection[str] = (), catalog_first: bool = False
+) -> Callable[..., None]:
     """Give a command the options of `_request`, but for those named, in place of its parameter `request`."""
     options = inspect.signature(_request).parameters
     shared = [parameter for name, parameter in options.items() if name not in without]
@@ -149,7 +151,7 @@ def takes_catalog(command: Callable[..., None], without: Collection[str] = ()) -
 
     first = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
     rest = [parameter for parameter in own if parameter not in first]
-    parameters = [*first, *shared, *rest]
+    parameters = [*shared[:1], *first, *shared[1:], *rest] if catalog_first else [*first, *shared, *rest]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     del run.__wrapped__
@@ -160,6 +162,8 @@ takes_new_listings = functools.partial(
     takes_catalog, without={"label", "label_level", "label_separator", "encoder", "precision", "weights"}
 )
 """For commands whose classifier knows the categories and the encoders."""
+takes_labels = functools.partial(takes_catalog, without={"encoder", "precision", "weights"}, catalog_first=True)
+"""For commands that look at the categories, and at no vector."""
 
 
 EXAMPLE = "--id sku --text title --text description --image photo --images photos/ --label category"

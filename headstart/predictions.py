@@ -117,7 +117,7 @@ def write_predictions(
     def write(file: BinaryIO) -> None:
         batches = predictions(classifier, features, rules, texts)
         first = next(batches)
-        add_to = _writer(".csv" if out is None else out.suffix, file, first.schema)
+        add_to = rows_writer(".csv" if out is None else out.suffix, file, first.schema)
         with add_to as add, progress("classifying", len(features)) as advance:
             for batch in chain([first], batches):
                 add(batch)
@@ -150,7 +150,7 @@ def _say_what_holds(classifier: Classifier, rules: Rules, error_rate: float, cov
 
 
 def check_out(out: Path) -> None:
-    """Raise HeadstartError unless predictions can be written to a file of this name."""
+    """Raise HeadstartError unless rows can be written to a file of this name."""
     if out.suffix not in SUFFIXES:
         raise HeadstartError(f"{out} has no suffix that is known: end it with one of {', '.join(SUFFIXES)}")
     if not out.parent.is_dir():
@@ -160,7 +160,7 @@ def check_out(out: Path) -> None:
 
 
 @contextmanager
-def _writer(suffix: str, file: BinaryIO, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], object]]:
+def rows_writer(suffix: str, file: BinaryIO, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], object]]:
     """What adds a batch to a file of this kind."""
     if suffix == ".csv":
         import pyarrow.csv

@@ -35,12 +35,22 @@ def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def judge(source: "Source", out: Path, title: str, settings: "Settings", drawn: bool, as_json: bool) -> None:
+def judge(
+    source: "Source",
+    out: Path,
+    title: str,
+    settings: "Settings",
+    drawn: bool,
+    as_json: bool,
+    decisions: Path | None = None,
+) -> None:
     """Run the benchmark, write the report, print the leaderboard."""
     from headstart import workflow
+    from headstart.decisions import read_decisions
     from headstart.reports import wording
     from headstart.reports.tables import leaderboard_table
 
+    decided = read_decisions(decisions) if decisions else []
     read = workflow.read_once(source)
     say("judging every approach on the same folds …")
     words = ["demo"] if drawn else ["benchmark", str(source.path), *source.words()]
@@ -48,10 +58,11 @@ def judge(source: "Source", out: Path, title: str, settings: "Settings", drawn: 
         words += [word for name in source.encoders for word in ("--encoder", name)]
         words += ["--folds", str(settings.folds), "--repeats", str(settings.repeats), "--seed", str(settings.seed)]
         words += ["--duplicate-cosine", str(settings.cosine)]
+        words += ["--decisions", str(decisions)] if decisions else []
         if settings.fine_tune != "none":
             words += ["--fine-tune", settings.fine_tune, "--fine-tune-minutes", f"{settings.minutes:g}"]
     command = shlex.join(["headstart", *words])
-    result = workflow.judge(read, settings, out, title=title, command=command, drawn=drawn)
+    result = workflow.judge(read, settings, out, title=title, command=command, drawn=drawn, decisions=decided)
     if as_json:
         typer.echo(result.to_json())
         return

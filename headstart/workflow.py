@@ -27,6 +27,7 @@ from headstart.files import locked, write_text_atomically
 from headstart.progress import say
 
 if TYPE_CHECKING:
+    from headstart.decisions import Decision
     from headstart.reports.result import BenchmarkResult
 
 COLUMNS_NOTE = "columns.json"
@@ -268,7 +269,16 @@ def refuse_learnt(read: Read) -> None:
         )
 
 
-def judge(read: Read, settings: Any, out: Path, *, title: str, command: str, drawn: bool = False) -> BenchmarkResult:
+def judge(
+    read: Read,
+    settings: Any,
+    out: Path,
+    *,
+    title: str,
+    command: str,
+    drawn: bool = False,
+    decisions: Sequence[Decision] = (),
+) -> BenchmarkResult:
     """Run the benchmark and write its report into `out`."""
     from headstart.reports.benchmark import benchmark
     from headstart.reports.render import writable, write_report
@@ -287,6 +297,7 @@ def judge(read: Read, settings: Any, out: Path, *, title: str, command: str, dra
         command=command,
         drawn=drawn,
         alike=read.alike,
+        decisions=decisions,
     )
     write_report(result, out)
     return result

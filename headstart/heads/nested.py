@@ -98,7 +98,13 @@ class Panel:
     """Members fitted on training sides and, apart, on their inner folds: all heads in one bank."""
 
     def __init__(
-        self, listings: Listings, sides: Sequence[Side], members: Sequence[Member], seed: int = 0, scouts: bool = False
+        self,
+        listings: Listings,
+        sides: Sequence[Side],
+        members: Sequence[Member],
+        seed: int = 0,
+        scouts: bool = False,
+        whole: bool = True,
     ) -> None:
         """Fit them.
 
@@ -109,6 +115,7 @@ class Panel:
             seed: of the initial weights.
             scouts: to compare settings, and nothing else: heads of the inner folds alone, that learn from their train
                 rows alone; half the work.
+            whole: heads of the whole sides, too; without, only what is said of the inner folds can be asked for.
 
         Raises:
             ModelError: no vectors of an encoder, no texts for the words, or no rows.
@@ -120,7 +127,7 @@ class Panel:
         for member in self.members:
             for number, side in enumerate(self.sides):
                 # The head of the whole side is number −1, so that it is found whatever inner folds there are.
-                for place, fold in [*enumerate(side.inner), *([] if scouts else [(-1, side.fold)])]:
+                for place, fold in [*enumerate(side.inner), *([(-1, side.fold)] if whole and not scouts else [])]:
                     if member is None:
                         self._places[member, number, place] = len(words)
                         words.append((fold.train if scouts else fold.side, fold.test))

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from headstart.catalog import Catalog
+from headstart.decisions import Decision, correct
 from headstart.embeddings.duplicates import near_duplicate_groups
 from headstart.embeddings.features import Features
 from headstart.embeddings.store import EmbeddingStore
@@ -28,6 +29,7 @@ from headstart.heads.control import SETTINGS, Control
 from headstart.heads.finetune import Depth, TuneConfig
 from headstart.heads.members import IMAGE, TEXT
 from headstart.heads.nested import INNER_FOLDS, Listings, Panel, whole_side
+from headstart.heads.opinions import normalised
 from headstart.heads.splits import Fold, judgeable, repeated_folds
 from headstart.heads.tuning import Workshop
 from headstart.reports.compare import compare_all
@@ -36,11 +38,13 @@ from headstart.reports.examples import confused
 from headstart.reports.judging import PAIRS, Judgement, Jury, approaches, split_in_half, title
 from headstart.reports.learning import learning_curve
 from headstart.reports.metrics import GroupBootstrap, accuracy, figures, hits
+from headstart.reports.misfiling import misfiled_listings, worth_of_decisions
 from headstart.reports.packing import fold_numbers, packed_listings, packed_right
 from headstart.reports.result import (
     Approach,
     BenchmarkResult,
     CatalogFigures,
+    Corrected,
     Duplicates,
     EncoderFigures,
     Missing,
@@ -99,6 +103,7 @@ def benchmark(
     command: str,
     drawn: bool = False,
     alike: Features | None = None,
+    decisions: Sequence[Decision] = (),
 ) -> BenchmarkResult:
     """Judge text, image, their fusions and the control on the same folds.
 
@@ -112,10 +117,16 @@ def benchmark(
         command: that gives this result again.
         drawn: the listings are drawn, not real.
         alike: by whose vectors near-duplicates are told; None for those of `features`.
+        decisions: about misfiled listings, which are judged by the categories decided on.
 
     Raises:
-        HeadstartError: fewer than two categories with as many distinct listings as there are folds.
+        HeadstartError: fewer than two categories with as many distinct listings as there are folds, or decisions on
+            other listings.
     """
+    filed, changed = features.labels, np.arange(0)
+    if decisions:
+        labels, changed = correct(features.ids, filed, decisions)
+        features = replace(features, labels=labels)
     groups = near_duplicate_groups((features if alike is None else alike).blocks(), settings.cosine)
     mask, rare = judgeable(features.labels, groups, settings.folds)
     judged = _judged(catalog, features, groups, mask, settings)
@@ -128,24 +139,25 @@ def benchmark(
     jury = Jury(listings, configs, judged.grouped, judged.ungrouped, settings.seed)
     encoders = _encoder_figures(extractions, stores)
     encoding = {figure.name: figure.seconds for figure in encoders}
-    found, correct, losses, said = [], {}, [], {}
+    found, right, losses, said, likely = [], {}, [], {}, {}
     for name, config in configs.items():
         judgement = jury.judge(name, settings.error_rate, settings.coverage)
-        correct[name] = hits(listings.codes, judgement.probabilities)
+        right[name] = hits(listings.codes, judgement.probabilities)
         losses.append(judgement.inner_losses)
         said[name] = judgement.probabilities.argmax(axis=2), judgement.probabilities.max(axis=2)
+        likely[name] = normalised(np.log(np.maximum(judgement.probabilities, 1e-13)).mean(axis=0, dtype=np.float32))
         cost = _seconds(listings, config, encoding)
         found.append(_approach(name, config, judgement, judged, bootstrap, cost, settings.seed))
     chosen = min(found, key=lambda approach: approach.inner_loss).name
-    choosing = accuracy(_by_choice(list(correct.values()), np.stack(losses), judged.grouped), bootstrap)
-    alone = [(name.partition(": ")[0], name) for name in correct if ": " in name]
+    choosing = accuracy(_by_choice(list(right.values()), np.stack(losses), judged.grouped), bootstrap)
+    alone = [(name.partition(": ")[0], name) for name in right if ": " in name]
     alone += [(a, b) for (kind, a), (other, b) in combinations(alone, 2) if kind == other]
     usual = {frozenset(pair) for pair in PAIRS}
     asked = [
         (chosen, other) for other in (TEXT, "control") if frozenset((chosen, other)) not in usual and chosen != other
     ]
-    pairs = [(a, b) for a, b in (*PAIRS, *asked, *alone) if a in correct and b in correct]
-    comparisons = compare_all(correct, pairs, bootstrap, judged.grouped)
+    pairs = [(a, b) for a, b in (*PAIRS, *asked, *alone) if a in right and b in right]
+    comparisons = compare_all(right, pairs, bootstrap, judged.grouped)
     sizes = np.bincount(groups)
     counts = catalog.counts
     unreadable = Counter(dict(failure for extraction in extractions for failure in extraction.failures).values())
@@ -155,6 +167,23 @@ def benchmark(
         costs = {each.name: each.seconds for each in found}
         titles = {each.name: each.title for each in found}
         tuning = fine_tuning(jury, titles, costs, workshop, settings.minutes, ends, settings.resamples, settings.seed)
+    corrected = None
+    if decisions:
+        before = [filed[row] for row in np.flatnonzero(mask).tolist()]
+        corrected = Corrected(
+            sum(decision.binding for decision in decisions),
+            int(mask[changed].sum()),
+            *worth_of_decisions(
+                judged.listings,
+                judged.names,
+                judged.grouped,
+                before,
+                configs[chosen],
+                right[chosen],
+                bootstrap,
+                settings.seed,
+            ),
+        )
     # `chosen` may be one of several encoders, or a fusion of another kind.
     learnt = dict.fromkeys(name for name in (TEXT, IMAGE, "late", "control", chosen) if name in configs)
     learning, doublings = learning_curve(jury, list(learnt), bootstrap, settings.seed)
@@ -199,6 +228,10 @@ def benchmark(
         learning=learning,
         doublings=doublings,
         tuning=tuning,
+        misfiled=misfiled_listings(
+            catalog, features.ids, np.flatnonzero(mask), listings, judged.names, likely, chosen, settings.seed
+        ),
+        corrected=corrected,
         confused=confused(
             catalog,
             features.ids,

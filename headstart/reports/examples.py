@@ -55,12 +55,12 @@ def confused(
     most = numbers[np.argsort(-counts, kind="stable")[:PAIRS]].tolist()
     taken = {number: _surest(pair == number, sure, groups) for number in most}
     rows = judged[[row for found in taken.values() for row, _ in found]] if most else np.arange(0)
-    photos = _photos(catalog, ids, rows)
+    photos = photos_of(catalog, ids, rows)
     return tuple(
         Confused(
             classes[number // len(classes)],
             classes[number % len(classes)],
-            tuple(Mistake(ids[judged[row]], _begins(texts[row]), photos[int(judged[row])], p) for row, p in found),
+            tuple(Mistake(ids[judged[row]], begins(texts[row]), photos[int(judged[row])], p) for row, p in found),
         )
         for number, found in taken.items()
     )
@@ -75,7 +75,7 @@ def _surest(mistaken: np.ndarray, sure: np.ndarray, groups: np.ndarray) -> list[
     return [(int(rows[place]), float(mean[place])) for place in order[first]]
 
 
-def _photos(catalog: Catalog, ids: Sequence[str], rows: np.ndarray) -> dict[int, str]:
+def photos_of(catalog: Catalog, ids: Sequence[str], rows: np.ndarray) -> dict[int, str]:
     """Row number → its photo, as the folder was named; empty where there is none."""
     found = dict.fromkeys(rows.tolist(), "")
     if not found or catalog.images is None:
@@ -87,9 +87,10 @@ def _photos(catalog: Catalog, ids: Sequence[str], rows: np.ndarray) -> dict[int,
     return found
 
 
-def _begins(text: str | None) -> str:
+def begins(text: str | None, letters: int = LETTERS) -> str:
+    """The beginning of a text, on one line."""
     line = " ".join((text or "").split())
-    return line if len(line) <= LETTERS else line[: LETTERS - 1].rstrip() + "…"
+    return line if len(line) <= letters else line[: letters - 1].rstrip() + "…"
 
 
 def thumbnail(photo: str) -> str | None:

@@ -61,6 +61,7 @@ def html(result: BenchmarkResult) -> str:
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         examples=[(pair, [(each, thumbnail(each.photo)) for each in pair.examples]) for pair in result.confused],
+        suspects=[(each, thumbnail(each.photo)) for each in (result.misfiled.first if result.misfiled else ())],
         every=tables.recall(result, most=None),
         sorted_by=wording.number,
         figures={name: Markup(drawing.svg) for name, drawing in drawings.items()},
@@ -290,6 +291,9 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         "nats": nats,
         "count": count,
         "counted": counted,
+        "estimate": wording.estimate,
+        "estimated": wording.estimated,
+        "evidence": wording.evidence,
     }
 
 

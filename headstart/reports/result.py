@@ -1,6 +1,6 @@
 """What a benchmark found, as plain data: written to results.json and read back from it.
 
-Format 3. Figures are fractions between 0 and 1, times are seconds, intervals are at 95 %.
+Format 4. Figures are fractions between 0 and 1, times are seconds, intervals are at 95 %.
 """
 
 from __future__ import annotations
@@ -9,20 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.errors import HeadstartError
+from headstart.reports.interval import Interval
 from headstart.reports.reading import parsed, written
+from headstart.reports.suspects import Misfiled
 
-FORMAT = 3
+FORMAT = 4
 ALPHA = 0.05
 """Level of every test."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -270,6 +263,23 @@ class FineTuning:
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """What a person's decisions about misfiled listings are worth: learning from corrected categories, or from those
+    filed; both are judged by the corrected ones, on the same folds."""
+
+    decisions: int
+    """That were made, but for those on listings of a holdout."""
+    changed: int
+    """Listings judged that were filed elsewhere."""
+    filed: Interval
+    """Accuracy of the chosen approach that learnt from the categories as filed."""
+    corrected: Interval
+    """From the corrected ones; as of `chosen`."""
+    comparison: Comparison
+    """Corrected against filed."""
+
+
+@dataclass(frozen=True)
 class CatalogFigures:
     """What was read, and what of it could be judged."""
 
@@ -369,6 +379,10 @@ class BenchmarkResult:
     """The pairs of categories confused most often, by `chosen`."""
     doublings: tuple[Doubling, ...] = ()
     """Of the approaches in `learning`."""
+    misfiled: Misfiled | None = None
+    """None where they were not looked for."""
+    corrected: Corrected | None = None
+    """None without decisions."""
     format: int = field(default=FORMAT)
 
     @property

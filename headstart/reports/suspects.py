@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from headstart.reports.result import Interval
+from headstart.reports.interval import Interval
 
 KINDS = ("confident_learning", "fused", "text", "image", "neighbours", "duplicates")
 """Of evidence, in the order in which it is told."""
@@ -29,8 +29,8 @@ class Suspect:
     """Of the category it is in, out of fold."""
     score: float
     """How likely it is misfiled, 0 to 1; what suspects are ranked by."""
-    evidence: frozenset[str]
-    """Kinds of evidence against the category it is in, of `KINDS`."""
+    evidence: tuple[str, ...]
+    """Kinds of evidence against the category it is in, of `KINDS`, in their order."""
     unclear: bool
     """The two categories are confused as such: what belongs to which may need a rule, not a decision a listing."""
     reason: str
@@ -47,6 +47,17 @@ class Unclear:
     b: str
     listings: int
     """Filed under one of them, and found more like the other."""
+
+
+@dataclass(frozen=True)
+class Misfiled:
+    """What a benchmark says of misfiled listings."""
+
+    estimate: Interval
+    """How many of the listings judged are misfiled."""
+    suspects: int
+    first: tuple[Suspect, ...]
+    """The most suspicious of them."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from headstart.reports.result import (
     Comparison,
     Confidence,
     Confused,
+    Corrected,
     Doubling,
     Duplicates,
     EncoderFigures,
@@ -34,6 +35,7 @@ from headstart.reports.result import (
     Seconds,
     SetFigures,
 )
+from headstart.reports.suspects import Misfiled, Suspect
 from headstart.reports.verdict import verdict
 
 CATEGORIES = (
@@ -183,6 +185,19 @@ def make(labels: Sequence[str] = CATEGORIES, rows: int = 150, drawn: bool = True
     judged = rows * len(labels)
     approaches = tuple(approach(place, labels, rows) for place in range(len(APPROACHES)))
     mistake = Mistake("b-17", "Coffret de bain, lot de 3 serviettes brodées", "nowhere/b-17.jpg", 0.913)
+    suspect = Suspect(
+        id="b-17",
+        text="Coffret de bain, lot de 3 serviettes brodées",
+        photo="nowhere/b-17.jpg",
+        filed=labels[-1],
+        suggested=labels[0],
+        probability=0.913,
+        filed_probability=0.012,
+        score=0.987,
+        evidence=("fused", "text", "neighbours"),
+        unclear=False,
+        reason=f"the text says {labels[0]}; 9 of 10 neighbours are {labels[0]}",
+    )
     result = BenchmarkResult(
         title="Les Bonnes Affaires",
         verdict=(),
@@ -236,6 +251,14 @@ def make(labels: Sequence[str] = CATEGORIES, rows: int = 150, drawn: bool = True
             Confused(labels[-1], labels[0], (mistake, replace(mistake, id="b-18", text="", photo="", probability=0.7))),
         ),
         doublings=doublings(("text", "image", "late", "control")),
+        misfiled=Misfiled(Interval(31.2, 23.8, 40.6), 45, (suspect, replace(suspect, id="b-19", text="", photo=""))),
+        corrected=Corrected(
+            40,
+            28,
+            Interval(0.941, 0.925, 0.955),
+            Interval(0.951, 0.937, 0.963),
+            Comparison("corrected", "filed", Interval(0.01, 0.002, 0.018), 0.012, "better"),
+        ),
     )
     return replace(result, verdict=verdict(result))
 

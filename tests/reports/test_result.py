@@ -26,7 +26,7 @@ def changed(result: BenchmarkResult, change: Callable[[Any], object]) -> str:
 
 
 CHANGES: dict[str, Callable[[Any], object]] = {
-    "format '2'; this headstart reads format 3": lambda told: told.update(format=2),
+    "format '2'; this headstart reads format 4": lambda told: told.update(format=2),
     "format 'None'": lambda told: told.pop("format"),
     "chosen is missing": lambda told: told.pop("chosen"),
     "protocol.colour is not known": lambda told: told["protocol"].update(colour="red"),
