@@ -108,7 +108,7 @@ function card(suspect, rank) {
     ` ${suspect.probability}, `, named(suspect.filed), ` ${suspect.filedProbability} · `,
     make("code", {}, named(suspect.id)));
   const photo = make("div", { className: "photo" }, suspect.photo
-    ? make("img", { src: suspect.photo, alt: `Photo of ${suspect.id}`, decoding: "async" }) : suspect.lacks);
+    ? make("img", { loading: "lazy", src: suspect.photo, alt: `Photo of ${suspect.id}` }) : suspect.lacks);
   const article = make("article", { className: "suspect", tabIndex: -1 }, photo, make("div", {}, heading, figures),
     make("div", { className: "about" }, text, make("p", { dir: "auto" }, suspect.reason),
       make("ul", { className: "tags", ariaLabel: "Evidence" }, ...suspect.evidence.map(kind => tag(kinds[kind])),
