@@ -197,7 +197,7 @@ def test_where_nothing_is_kept_the_page_says_so_and_works(opened: Callable[..., 
     page = opened(
         PLAIN, script="Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('', 'x'); } });"
     )
-    assert page.locator("#notice").is_visible()
+    assert page.locator("#notice").is_visible() and not page.locator("#kept").is_visible()
     press(page, "j a")
     asked: list[str] = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
@@ -208,7 +208,7 @@ def test_where_nothing_is_kept_the_page_says_so_and_works(opened: Callable[..., 
     page.reload()
     assert asked == ["beforeunload"], "what is saved may be left"
     kept = opened(PLAIN, "kept.html")
-    assert not kept.locator("#notice").is_visible()
+    assert kept.locator("#kept").is_visible() and not kept.locator("#notice").is_visible()
 
 
 def test_any_text_stays_text_and_comes_back(opened: Callable[..., Any], tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ let log = [], decisions = new Map(), kept = true, saved = true;
 function remember(name, value) {
   try { localStorage.setItem(name, value); } catch { kept = false; }
   at("notice").hidden = kept;
+  at("kept").hidden = !kept;
 }
 
 function recalled(name) {
