@@ -93,19 +93,25 @@ def begins(text: str | None, letters: int = LETTERS) -> str:
     return line if len(line) <= letters else line[: letters - 1].rstrip() + "…"
 
 
-def thumbnail(photo: str) -> str | None:
-    """A photo file as a small JPEG in a `data:` address; None where it cannot be read or made small."""
+def thumbnail(photo: str, side: int = SIDE, most: int = BYTES) -> str | None:
+    """A photo file as a small JPEG in a `data:` address; None where it cannot be read or made small.
+
+    Args:
+        photo: the file.
+        side: of the JPEG, its longest, in pixels.
+        most: bytes that it may have.
+    """
     try:
         data = Path(photo).read_bytes()
-        pixels = decode(data, SIDE)
+        pixels = decode(data, side)
         width, height = upright_size(data)
     except (OSError, ItemError, ValueError):  # a name may hold a zero byte
         return None
-    scale = SIDE / max(width, height)
+    scale = side / max(width, height)
     picture = Image.fromarray(pixels).resize((max(1, round(width * scale)), max(1, round(height * scale))))
     for quality in QUALITIES:
         out = io.BytesIO()
         picture.save(out, "JPEG", quality=quality, optimize=True)
-        if out.tell() <= BYTES:
+        if out.tell() <= most:
             return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
     return None

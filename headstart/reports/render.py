@@ -30,20 +30,9 @@ MOST_PAIRS, MOST_RARE, MOST_PROBLEMS = 12, 20, 40
 
 def html(result: BenchmarkResult) -> str:
     """The report as one page that asks for nothing else: no font, no picture, no script but its own."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    jinja = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.filters["unbroken"] = unbroken
     chosen = result.chosen_approach
-    # The page's policy allows this script by its digest, and no other, whatever a listing's text may smuggle in.
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     drawings = {
         "leaderboard": figures.leaderboard(result),
         "reliability": figures.reliability(chosen),
@@ -55,11 +44,11 @@ def html(result: BenchmarkResult) -> str:
         drawings["learning"] = figures.learning(result)
     if result.tuning:
         drawings["tuning"] = figures.tuning(result.tuning)
-    return jinja.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
+        ("report.css",),
+        "report.js",
         **_story(result),
-        css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         examples=[(pair, [(each, thumbnail(each.photo)) for each in pair.examples]) for pair in result.confused],
         suspects=[(each, thumbnail(each.photo)) for each in (result.misfiled.first if result.misfiled else ())],
         every=tables.recall(result, most=None),
@@ -67,6 +56,31 @@ def html(result: BenchmarkResult) -> str:
         figures={name: Markup(drawing.svg) for name, drawing in drawings.items()},
         drawn={name: drawing.table for name, drawing in drawings.items()},
         shares=_shares(chosen) if len(chosen.per_class) <= MATRIX_CLASSES else None,
+    )
+
+
+def page(template: str, styles: Sequence[str], script: str, **told: Any) -> str:
+    """A page of a template, with its styles and its script in it; whatever else is told is escaped.
+
+    Its policy allows this script by its digest, and no other, whatever a listing's text may smuggle in.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    jinja = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters["unbroken"] = unbroken
+    code = (TEMPLATES / script).read_text(encoding="utf-8")
+    return jinja.get_template(template).render(
+        **told,
+        css=Markup("".join((TEMPLATES / name).read_text(encoding="utf-8") for name in styles)),
+        script=Markup(code),
+        script_digest=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
     )
 
 
@@ -105,10 +119,10 @@ def markdown(result: BenchmarkResult) -> str:
         "learning": tables.learning(result),
         **({"tuning": tables.tuning(result.tuning)} if result.tuning else {}),
     }
-    page = jinja.get_template("report.md.j2").render(
+    text = jinja.get_template("report.md.j2").render(
         **_story(result), table=table, code=code, strong=strong, drawn=drawn
     )
-    return wording.plain(page)
+    return wording.plain(text)
 
 
 def writable(folder: Path) -> None:

@@ -32,6 +32,11 @@ def estimate(value: Interval) -> str:
     return f"{percent(value.mean)} ({interval(value)})"
 
 
+def number_of(value: Interval) -> str:
+    """How many there probably are, and the two ends: ``31 (24 – 40)``; a line may break between them."""
+    return f"{value.mean:,.0f} ({value.low:,.0f}{_DASH}{value.high:,.0f})"
+
+
 def asked(rate: float) -> str:
     """A rate as a user gave it: 0.02 → ``2 %``, 0.025 → ``2.5 %``."""
     return f"{round(100 * rate, 6):g}{_NB}%"

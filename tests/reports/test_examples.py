@@ -18,12 +18,12 @@ from headstart.reports.result import Confused
 CLASSES = ("bags", "lamps", "rugs")
 
 
-def picture(address: str | None) -> Image.Image:
+def picture(address: str | None, most: int = BYTES) -> Image.Image:
     assert address is not None
     head, _, data = address.partition(",")
     assert head == "data:image/jpeg;base64"
     file = base64.b64decode(data)
-    assert len(file) <= BYTES
+    assert len(file) <= most
     return Image.open(io.BytesIO(file)).convert("RGB")
 
 
@@ -74,6 +74,8 @@ def test_thumbnails_are_small_whatever_the_photo(width: int, height: int, tmp_pa
     Image.fromarray(noise).save(tmp_path / "noise.png")
     small = picture(thumbnail(str(tmp_path / "noise.png")))
     assert max(small.size) == SIDE and min(small.size) >= 1
+    larger = picture(thumbnail(str(tmp_path / "noise.png"), 160, 9000), 9000)  # an audit's
+    assert max(larger.size) == 160 and min(larger.size) >= 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no photo", b"\xff\xd8\xff\xe0 cut", b"<svg onload='x'/>"])

@@ -9,6 +9,7 @@ from headstart.reports.result import Comparison, Interval
 def test_percentages_intervals_and_points() -> None:
     assert wording.plain(wording.percent(0.9321)) == "93.2 %"
     assert wording.plain(wording.interval(Interval(0.93, 0.914, 0.9494))) == "91.4 – 94.9 %"
+    assert wording.plain(wording.number_of(Interval(31.2, 24.4, 1039.8))) == "31 (24 – 1,040)"
     shown = [wording.plain(wording.points(x)) for x in (0.0123, -0.0068, -0.0001)]
     assert shown == ["+1.2 points", "−0.7 points", "0.0 points"]
 
