@@ -237,7 +237,7 @@ def write_audit(found: Audit, folder: Path, kind: str = "csv") -> list[Path]:
 def in_words(found: Audit) -> str:
     """What an audit found, in a few lines."""
     told = [
-        f"about {wording.estimated(found.estimate)} of {wording.counted(found.judged, 'listing', 'listings')} are "
+        f"about {wording.number_of(found.estimate)} of {wording.counted(found.judged, 'listing', 'listings')} are "
         f"misfiled; {wording.counted(len(found.suspects), 'suspect', 'suspects')}, the likeliest first"
     ]
     told += [

@@ -25,10 +25,10 @@ OPEN_PAIRS = 5
 """With more unclear pairs than these their list is folded, or the listings would begin too far down."""
 EVIDENCE = {
     "confident_learning": (
-        "typical of the suggestion",
-        "the probability of the suggested category is at least what it is, on average, for listings filed there",
+        "confident learning",
+        "by how often listings of the one category turn up in the other, it is one of those that do",
     ),
-    "fused": ("text and photo together", "judged by both, the suggested category is more likely"),
+    "fused": ("all together", "judged by all that can be read of it, the suggested category is more likely"),
     "text": ("text", "judged by its text alone, the suggested category is more likely"),
     "image": ("photo", "judged by its photo alone, the suggested category is more likely"),
     "neighbours": ("similar listings", "the listings most like it are filed elsewhere"),

@@ -306,7 +306,7 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         "count": count,
         "counted": counted,
         "estimate": wording.estimate,
-        "estimated": wording.estimated,
+        "number_of": wording.number_of,
         "evidence": wording.evidence,
     }
 

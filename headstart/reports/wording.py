@@ -109,12 +109,6 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{count(number)}{_NB}{one if number == 1 else many}"
 
 
-def estimated(number: Interval) -> str:
-    """A number of things that nobody counted: ``31 (24 – 40)``."""
-    least, likely, most = (count(round(value)) for value in (number.low, number.mean, number.high))
-    return f"{likely} ({least}{_DASH}{most})"
-
-
 def p_value(value: float) -> str:
     """``p = 0.21``, or ``p < 0.001`` below what resampling can tell."""
     return f"p{_NB}{'' if value < 0.001 else f'={_NB}'}{probability(value)}"
