@@ -311,7 +311,7 @@ def test_corrections_are_applied_twice_and_later_ones_are_added(write: Write, tm
     else:
         arrow_csv.write_csv(table, path)
     once, twice, later = (path.with_stem(stem) for stem in ("once", "twice", "later"))
-    made = [MOVE, Decision("3", "=A", "other", "C", "=x")]
+    made = [MOVE, Decision("3", "=A", "other", "C", "=x"), Decision("1", "A", "keep", "", "Léa")]
     assert apply(opened(path), made, once).changed == 2
     applied = apply(opened(once), made, twice)
     assert (applied.changed, applied.already) == (0, 2)
