@@ -305,7 +305,7 @@ def _story(result: BenchmarkResult) -> dict[str, Any]:
         "nats": nats,
         "count": count,
         "counted": counted,
-        "estimate": wording.estimate,
+        "accuracy": wording.estimate,
         "number_of": wording.number_of,
         "evidence": wording.evidence,
     }

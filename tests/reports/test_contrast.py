@@ -181,7 +181,7 @@ def reports(tmp_path: Path, result: BenchmarkResult) -> Path:
     """A folder with two reports, one better than the other, and files that are none."""
     moved = replace(result, provenance={**result.provenance, "machine": "ARM, 8 cores"})
     texts = {"one": result.to_json(), "two": changed(moved, "late", 0.9).to_json()}
-    texts["old"] = texts["one"].replace('"format": 3', '"format": 2')
+    texts["old"] = texts["one"].replace('"format": 4', '"format": 2')
     texts["cut"] = texts["one"][:5000]
     texts["odd"] = texts["one"].replace(result.approaches[0].right[0], result.approaches[1].right[0])
     texts["latin"] = "é"

@@ -373,7 +373,7 @@ def test_report_on_disk(result: BenchmarkResult, tmp_path: Path) -> None:
     assert written["report.html"].read_text(encoding="utf-8") == html(result)
     assert written["report.md"].read_text(encoding="utf-8") == markdown(result)
     results = json.loads(written["results.json"].read_text(encoding="utf-8"))
-    assert results["format"] == 3 and results["catalog"]["rows"] == 1062
+    assert results["format"] == 4 and results["catalog"]["rows"] == 1062
     assert results["chosen"] == "late" and len(results["learning"]) == 24
     late = results["approaches"][3]
     assert late["confidence"]["accepted"]["error"] == {"mean": 0.0173, "low": 0.0094, "high": 0.031}
