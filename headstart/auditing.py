@@ -128,11 +128,12 @@ def audit(read: Read, looking: Looking, title: str, command: str, holdout: str |
     Raises:
         HeadstartError: no categories to speak of, too few listings for folds, or cleanlab is not there.
     """
-    from headstart.reports.audit import confident_issues, misfiled, tell, unclear
+    from headstart.reports.audit import confident_issues, misfiled, need_cleanlab, tell, unclear
     from headstart.reports.examples import photos_of
     from headstart.reports.suspects import Audit
     from headstart.runtime import machine, now, versions
 
+    need_cleanlab()
     ready = prepare(read, looking, holdout)
     listings, names = ready.found.listings, [str(name) for name in ready.found.names]
     codes, groups = listings.codes, listings.groups

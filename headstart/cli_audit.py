@@ -139,5 +139,12 @@ def apply(
 ) -> None:
     """Write a catalogue corrected by the decisions: every row, in its order, and who decided."""
     from headstart import auditing
+    from headstart.reports import wording
 
-    auditing.apply(request.resolve(), decisions, out)
+    done = auditing.apply(request.resolve(), decisions, out)
+    for (filed, category), listings in done.corrected.most_common():
+        typer.echo(wording.plain(f"{wording.counted(listings, 'listing', 'listings')}: {filed} → {category}"))
+    others = {"kept as filed": done.kept, "so already": done.already, "skipped": done.skipped}
+    told = "".join(f", {count:,} {what}" for what, count in others.items() if count)
+    typer.echo(f"{done.changed:,} of {done.rows:,} rows corrected{told}")
+    typer.echo(str(out))

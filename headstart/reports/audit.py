@@ -128,6 +128,14 @@ def _votes(near: np.ndarray, groups: np.ndarray, shares: Any) -> tuple[np.ndarra
     return votes, votes.sum(axis=1)
 
 
+def need_cleanlab() -> None:
+    """Raise HeadstartError where it is not there, before the work that needs it."""
+    try:
+        import cleanlab  # noqa: F401
+    except ImportError:
+        raise HeadstartError("an audit needs cleanlab: pip install 'headstart[audit]'") from None
+
+
 def confident_issues(codes: np.ndarray, said: Opinions) -> np.ndarray:
     """Listings that confident learning takes for misfiled ``(n,)`` bool, as cleanlab does by default.
 
@@ -137,10 +145,9 @@ def confident_issues(codes: np.ndarray, said: Opinions) -> np.ndarray:
     Raises:
         HeadstartError: cleanlab is not there.
     """
-    try:
-        from cleanlab.filter import find_label_issues
-    except ImportError:
-        raise HeadstartError("an audit needs cleanlab: pip install 'headstart[audit]'") from None
+    need_cleanlab()
+    from cleanlab.filter import find_label_issues
+
     found = np.zeros(len(codes), bool)
     names, own = np.unique(codes[said.judged], return_inverse=True)
     likely = np.exp(said.log_probabilities[FUSED][said.judged][:, names].astype(np.float64))

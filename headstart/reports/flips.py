@@ -11,7 +11,7 @@ from headstart.errors import HeadstartError
 from headstart.heads.opinions import FUSED, Opinions
 from headstart.progress import progress
 from headstart.reports import wording
-from headstart.reports.audit import Weighed
+from headstart.reports.audit import Weighed, misfiled, need_cleanlab
 from headstart.reports.result import Interval
 from headstart.reports.tables import Table
 
@@ -77,6 +77,7 @@ def self_test(
         raise HeadstartError(
             f"a share of {share:g} in {draws} draws: flip at least one listing and at most half, twice or more"
         )
+    need_cleanlab()
     said, _ = look(codes)
     towards = confusion(codes, said, classes)
     found = []
@@ -126,11 +127,7 @@ def confusion(codes: np.ndarray, said: Opinions, classes: int) -> np.ndarray:
 
 def _one(rows: np.ndarray, filed: np.ndarray, said: Opinions, weighed: Weighed) -> tuple[np.ndarray, np.ndarray, float]:
     """The figures of both rankings, and the estimate, of one draw."""
-    try:
-        from cleanlab.rank import get_label_quality_scores
-    except ImportError:
-        raise HeadstartError("a self-test needs cleanlab: pip install 'headstart[audit]'") from None
-    from headstart.reports.audit import misfiled
+    from cleanlab.rank import get_label_quality_scores
 
     judged = np.flatnonzero(said.judged)
     wrong = np.isin(judged, rows)

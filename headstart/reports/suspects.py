@@ -28,7 +28,8 @@ class Suspect:
     filed_probability: float
     """Of the category it is in, out of fold."""
     score: float
-    """How likely it is misfiled, 0 to 1; what suspects are ranked by."""
+    """Share of the odds that the suggested category has against the one filed, all evidence together, 0.5 to 1; what
+    suspects are ranked by."""
     evidence: tuple[str, ...]
     """Kinds of evidence against the category it is in, of `KINDS`, in their order."""
     unclear: bool
