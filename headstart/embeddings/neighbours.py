@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def nearest(blocks: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray,
     if not len(there):
         return result
     exact = len(there) * len(voices) <= EXACT**2
-    heard = read(voices) if exact else index_of(read, voices)
+    heard: Any = read(voices) if exact else index_of(read, voices)
     with progress("comparing listings", len(there)) as done:
         for mine in tiles(there):
             queries = read(mine) / encoders[mine, None]
