@@ -55,7 +55,7 @@ def everywhere(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def clusters(count: int, dim: int = 48, seed: int = 0) -> np.ndarray:
     """Vectors around a thirtieth as many middles, all in a narrow cone."""
     rng = np.random.default_rng(seed)
-    middles = rng.standard_normal((count // 30, dim)) + 2
+    middles = rng.standard_normal((max(1, count // 30), dim)) + 2
     return middles[rng.integers(len(middles), size=count)] + 0.5 * rng.standard_normal((count, dim))
 
 
