@@ -28,8 +28,8 @@ def catalogues(draw: st.DrawFn) -> tuple[Blocks, np.ndarray, int]:
     return blocks, rng.integers(draw(st.integers(1, 40)), size=count), draw(st.integers(1, 12))
 
 
-def plain(blocks: Blocks, groups: np.ndarray, k: int) -> list[list[tuple[int, float]]]:
-    """Neighbours by their definition: rows and cosines of each listing."""
+def plain(blocks: Blocks, groups: np.ndarray) -> list[list[tuple[int, float]]]:
+    """All neighbours by their definition: rows and cosines of each listing, the nearest first."""
     has = np.array([present & vectors.any(axis=1) for vectors, present in blocks])
     cosines = np.zeros((len(groups), len(groups)))
     for (vectors, _), there in zip(blocks, has, strict=True):
@@ -44,7 +44,7 @@ def plain(blocks: Blocks, groups: np.ndarray, k: int) -> list[list[tuple[int, fl
         for j in np.flatnonzero(has.any(axis=0)):
             voices.setdefault(int(groups[j]), int(j))
         others = [j for group, j in voices.items() if group != groups[i]] if has[:, i].any() else []
-        result.append([(j, cosines[i, j]) for j in sorted(others, key=lambda j: -cosines[i, j])[:k]])
+        result.append([(j, cosines[i, j]) for j in sorted(others, key=lambda j: -cosines[i, j])])
     return result
 
 
@@ -70,15 +70,14 @@ def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_neighbours_are_those_of_the_definition(catalogue: tuple[Blocks, np.ndarray, int]) -> None:
     blocks, groups, k = catalogue
     found = nearest(blocks, groups, k)
-    for i, expected in enumerate(plain(blocks, groups, k)):
-        rows, cosines = found.rows[i][found.rows[i] >= 0], found.cosines[i]
-        assert len(rows) == len(expected)
-        np.testing.assert_allclose(cosines[: len(rows)], [cosine for _, cosine in expected], atol=1e-5)
-        distinct = np.diff([cosine for _, cosine in expected], prepend=np.inf, append=-np.inf) < -1e-4
-        for at in np.flatnonzero(distinct[:-1] & distinct[1:])[: len(expected) - (len(expected) == k)]:
-            assert rows[at] == expected[at][0]
-        assert (found.rows[i][len(rows) :] == -1).all()
-        assert (cosines[len(rows) :] == 0).all()
+    for i, expected in enumerate(plain(blocks, groups)):
+        count = min(k, len(expected))
+        true = np.array([cosine for _, cosine in expected])
+        assert (found.rows[i] >= 0).tolist() == [True] * count + [False] * (k - count)
+        np.testing.assert_allclose(found.cosines[i], [*true[:count], *[0] * (k - count)], atol=1e-5)
+        apart = np.diff(true, prepend=np.inf, append=-np.inf) < -1e-4
+        for at in np.flatnonzero((apart[:-1] & apart[1:])[:count]):
+            assert found.rows[i, at] == expected[at][0]
 
 
 @pytest.mark.parametrize("limit", [0, neighbours.EXACT])
