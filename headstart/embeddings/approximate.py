@@ -47,7 +47,7 @@ def index_of(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> Any:
             f"{len(rows):,} listings are too many to compare each with each: pip install 'headstart[audit]'"
         ) from None
     faiss.omp_set_num_threads(cores())
-    cells = max(1, int(2 * len(rows) ** 0.5))
+    cells = min(len(rows), int(2 * len(rows) ** 0.5))
     learnt_from = np.random.default_rng(0).choice(rows, min(len(rows), _LEARNT_FROM * cells), replace=False)
     sample = np.concatenate([read(tile) for tile in tiles(np.sort(learnt_from))])
     index: Any = faiss.index_factory(sample.shape[1], f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from headstart.embeddings import duplicates
 from headstart.embeddings.duplicates import near_duplicate_groups
 from headstart.errors import HeadstartError
 
@@ -79,6 +83,78 @@ def test_inputs_are_left_as_they_were() -> None:
     before = vectors.copy()
     near_duplicate_groups([everywhere(vectors)])
     assert np.array_equal(vectors, before)
+
+
+@pytest.fixture
+def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(duplicates, "EXACT", 0)
+
+
+def exactly(blocks: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "EXACT", 10**9)
+        return near_duplicate_groups(blocks)
+
+
+@pytest.mark.usefixtures("indexed")
+def test_an_index_finds_the_same_groups(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    blocks = []
+    for name in ("text", "photo"):
+        vectors = rng.standard_normal((3000, 24)) + 0.5
+        again = rng.permutation(3000)
+        vectors[again[:600]] = vectors[again[600:1200]] + 0.15 * rng.standard_normal((600, 24))
+        np.save(tmp_path / f"{name}.npy", vectors.astype(np.float16))
+        blocks.append((np.load(tmp_path / f"{name}.npy", mmap_mode="r"), rng.random(3000) < 0.9))
+    groups, true = near_duplicate_groups(blocks), exactly(blocks)
+    pairs = true[:, None] == true
+    assert 300 < 3000 - true.max() - 1 < 2500
+    assert (groups[:, None] == groups)[pairs].mean() >= 0.95
+    assert pairs[groups[:, None] == groups].all()  # every link is a true one
+    assert np.array_equal(np.unique(groups, return_index=True)[1], np.sort(np.unique(groups, return_index=True)[1]))
+
+
+@pytest.mark.usefixtures("indexed")
+def test_copies_are_always_linked_and_hide_no_other_links() -> None:
+    rng = np.random.default_rng(6)
+    vectors = rng.standard_normal((2500, 16)).astype(np.float32)
+    vectors[rng.permutation(2000)[:1000]] = vectors[2000]
+    vectors[2001] = vectors[2000] + 0.01
+    vectors[2002:2006] = 0
+    groups = near_duplicate_groups([everywhere(vectors)])
+    assert (groups == groups[2000]).sum() >= 1002
+    assert np.array_equal(groups, exactly([everywhere(vectors)]))
+
+
+@pytest.mark.usefixtures("indexed")
+def test_copies_are_linked_where_an_index_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing:
+        def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            return np.zeros((len(queries), k), np.float32), np.full((len(queries), k), -1)
+
+    monkeypatch.setattr(duplicates, "index_of", lambda read, rows: Nothing())
+    vectors = at_degrees(0, 17, 90, 90, 200)[[4, 3, 0, 2, 1, 4]].astype(np.float16)
+    assert near_duplicate_groups([everywhere(vectors)]).tolist() == [0, 1, 2, 1, 3, 0]
+
+
+@pytest.mark.usefixtures("indexed")
+def test_of_few_listings_an_index_gives_what_all_pairs_give() -> None:
+    for test in (
+        test_listings_above_the_threshold_share_a_group_and_others_do_not,
+        test_a_chain_of_resemblances_is_one_group,
+        test_groups_are_numbered_by_first_appearance,
+        test_one_encoder_is_enough_to_link_and_links_join_across_encoders,
+        test_what_is_absent_or_zero_links_nothing,
+    ):
+        test()
+
+
+def test_a_large_catalogue_without_the_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "EXACT", 2)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(HeadstartError, match=r"^3 listings .*pip install 'headstart\[audit\]'$"):
+        near_duplicate_groups([everywhere(at_degrees(0, 90, 180))])
 
 
 @pytest.mark.parametrize("cosine", [0.0, -1.0, 1.01, float("nan")])
