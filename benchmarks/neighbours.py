@@ -3,11 +3,10 @@
     python benchmarks/neighbours.py libraries [--rows 100000]   # needs faiss-cpu, hnswlib, pynndescent
     python benchmarks/neighbours.py headstart [--rows 1000000]
 
-Draws vectors that resemble embeddings: listings of products, products of 50 categories, each category's products in 30
-dimensions of its own (of 512), all in a narrow cone; one listing in ten an exact copy of another, one in ten a near
-copy. They lie in a memory map of float16 that is deleted at the end. Every search runs in a process of its own, whose
-peak memory is the kernel's (the pages of the memory map among it). Recall is the share of the 10 exact neighbours of
-1,000 listings, drawn anew with seed 1, that a search finds; the exact ones are found in the same run.
+The vectors are those of drawn_vectors.py, in a memory map of float16 that is deleted at the end. Every search runs in a
+process of its own, whose peak memory is the kernel's (the pages of the memory map among it). Recall is the share of the
+10 exact neighbours of 1,000 listings, drawn anew with seed 1, that a search finds; the exact ones are found in the same
+run.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from drawn_vectors import DIM, draw_vectors
 from headstart.runtime import cores, machine
 
-DIM, CATEGORIES, INTRINSIC, PER_PRODUCT = 512, 50, 30, 50
 K = 10
 ASKED = 1000
 AT_MOST = 100_000
@@ -42,41 +41,14 @@ def main() -> None:
     given = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
-        file = draw(Path(name) / "vectors.npy", given.rows)
+        file = Path(name) / "vectors.npy"
+        draw_vectors(file, given.rows)
         if given.what == "libraries":
             asked, true = in_process(exact, file)[0]
             for search in given.only:
                 measure(search, file, asked, true)
         else:
             measure_headstart(file, [False, True] if given.rows <= AT_MOST else [False])
-
-
-def draw(file: Path, rows: int, seed: int = 0) -> Path:
-    """Write drawn vectors; the same ones every time."""
-    rng = np.random.default_rng(seed)
-    products = max(CATEGORIES, min(20_000, rows // PER_PRODUCT))
-    cone = rng.standard_normal(DIM) * 1.2
-    middles = rng.standard_normal((CATEGORIES, DIM)) * 0.5
-    spread = np.arange(1, INTRINSIC + 1) ** -0.5
-    spaces = rng.standard_normal((CATEGORIES, INTRINSIC, DIM)) * spread[:, None] * 0.5
-    category = rng.integers(CATEGORIES, size=products)
-    centres = np.stack([middles[c] + rng.standard_normal(INTRINSIC) @ spaces[c] for c in category])
-    out = np.lib.format.open_memmap(file, "w+", np.float16, (rows, DIM))
-    for start in range(0, rows, 50_000):
-        product = rng.integers(products, size=min(50_000, rows - start))
-        within = rng.standard_normal((len(product), INTRINSIC)).astype(np.float32)
-        block = (cone + centres[product]).astype(np.float32)
-        for c in range(CATEGORIES):
-            here = category[product] == c
-            block[here] += 0.5 * within[here] @ spaces[c].astype(np.float32)
-        block += 0.15 * rng.standard_normal(block.shape, dtype=np.float32)
-        copies, near = np.split(rng.permutation(len(block))[: len(block) // 5], 2)
-        block[near] = block[rng.integers(len(block), size=len(near))]
-        block[near] += 0.1 * rng.standard_normal((len(near), DIM), dtype=np.float32)
-        block[copies] = block[rng.integers(len(block), size=len(copies))]
-        out[start : start + len(block)] = block
-    out.flush()
-    return file
 
 
 def units(file: Path) -> np.ndarray:
