@@ -44,12 +44,23 @@ def test_help_names_every_command_and_needs_nothing_heavy(tmp_path: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for command in ("demo", "extract", "train", "sweep", "benchmark", "compare", "predict", "encoders", "store"):
+    for command in (
+        "demo",
+        "extract",
+        "train",
+        "sweep",
+        "benchmark",
+        "compare",
+        "predict",
+        "audit",
+        "encoders",
+        "store",
+    ):
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "extract", "train", "sweep", "benchmark", "compare", "predict", "encoders"]
+    "command", ["demo", "extract", "train", "sweep", "benchmark", "compare", "predict", "audit", "encoders"]
 )
 def test_every_command_has_an_example(tmp_path: Path, command: str) -> None:
     done = headstart_here(command, "--help", cwd=tmp_path)

@@ -31,7 +31,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_run_in_order(folder: Path, timed_once: None) -> None:
     commands = [shlex.split(line, comments=True)[1:] for line in README.splitlines() if line.startswith("headstart ")]
-    assert {command[0] for command in commands} == {"extract", "train", "sweep", "benchmark", "compare", "predict"}
+    assert {command[0] for command in commands} == {
+        "extract",
+        "train",
+        "sweep",
+        "benchmark",
+        "compare",
+        "predict",
+        "audit",
+    }
     for command in commands:
         if command[0] == "compare":
             shutil.copytree(folder / command[1], folder / command[2])
