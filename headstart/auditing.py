@@ -140,6 +140,8 @@ def audit(read: Read, looking: Looking, title: str, command: str, holdout: str |
     said, found = ready.look(codes)
     found.against["confident_learning"] = confident_issues(codes, said)
     confused = unclear(codes, groups, found, names)
+    if lonely := len(read.features) - int(said.judged.sum()):
+        say(f"{lonely:,} listings are not judged: they have no category, or one that nothing else distinct is in")
     rows = found.ranked()
     shown = ready.found.rows[rows[:SHOWN]]
     photos = photos_of(read.catalog, read.features.ids, shown)

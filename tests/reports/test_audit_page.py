@@ -17,10 +17,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from headstart.auditing import apply
+from headstart.catalog import Columns
 from headstart.reports import audit_page, wording
 from headstart.reports.audit_page import audit_html, digest
 from headstart.reports.result import Interval
 from headstart.reports.suspects import KINDS, Audit, Suspect, Unclear
+from headstart.workflow import Source
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright presses the keys, and is not installed")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -38,7 +41,7 @@ HOSTILE = (
 
 
 def suspect(name: str, filed: str = "bags", suggested: str = "lamps", **other: Any) -> Suspect:
-    usual: dict[str, Any] = {"text": f"text of {name}", "photo": "", "score": 0.9, "evidence": frozenset({"text"})}
+    usual: dict[str, Any] = {"text": f"text of {name}", "photo": "", "score": 0.9, "evidence": ("text",)}
     usual |= {"probability": 0.91, "filed_probability": 0.02, "unclear": False, "reason": "Its text is about light."}
     return Suspect(name, filed=filed, suggested=suggested, **(usual | other))
 
@@ -62,7 +65,7 @@ def hostile(folder: Path, names: Sequence[str] = HOSTILE) -> Audit:
         [
             suspect(
                 name, CATEGORIES[n % 4], CATEGORIES[(n + 1) % 4], text=(f"{name} " * 400)[:999], reason=name,
-                unclear=n % 2 == 0, photo=photos.get(n, ""), holdout=n == 3, evidence=frozenset(KINDS[: 1 + n % 6]),
+                unclear=n % 2 == 0, photo=photos.get(n, ""), holdout=n == 3, evidence=KINDS[: 1 + n % 6],
             )
             for n, name in enumerate((*names, "unbroken" * 40))
         ],
@@ -243,6 +246,21 @@ def test_any_text_stays_text_and_comes_back(opened: Callable[..., Any], tmp_path
     playwright.expect(page.locator("#status")).to_have_text("22 decisions taken.")
     assert "22 of 22" in counts(page)
     assert saved(page) == expected
+    assert corrected(shown, tmp_path) == [
+        each.suggested if n % 3 == 0 and not each.holdout else each.filed for n, each in enumerate(shown.suspects)
+    ]
+
+
+def corrected(shown: Audit, folder: Path) -> list[str]:
+    """The categories of the audit's listings once the decisions are applied to their catalogue."""
+    with (folder / "listings.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("sku", "rayon"), *((each.id, each.filed) for each in shown.suspects)])
+    source = Source(folder / "listings.csv", Columns("sku", ("sku",), label="rayon"))
+    apply(source, folder / "decisions.csv", folder / "corrected.csv")
+    with (folder / "corrected.csv").open(newline="", encoding="utf-8") as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["sku"] for row in rows] == [each.id for each in shown.suspects]
+    return [row["rayon"] for row in rows]
 
 
 def to_csv(rows: Sequence[Sequence[str]]) -> str:
