@@ -193,20 +193,24 @@ def unclear(codes: np.ndarray, groups: np.ndarray, found: Weighed, names: Sequen
     """Pairs of categories that are confused as such, the most confused first.
 
     Many listings that could be either are a sign that nobody said what belongs where; a misfiled one is out of place
-    instead. Near-duplicates count once.
+    instead. They must be more than if all such listings were spread evenly over the pairs, as those are that are hard
+    for reasons of their own (Poisson, at 5 % for all pairs together: Bonferroni). Near-duplicates count once.
     """
+    from scipy.stats import poisson
+
     classes = len(names)
     pair = np.minimum(codes, found.suggested) * classes + np.maximum(codes, found.suggested)
-    numbers, listings = np.unique(
-        np.unique(np.stack([pair[found.torn], groups[found.torn]]), axis=1)[0], return_counts=True
-    )
+    distinct = np.unique(np.stack([pair[found.torn], groups[found.torn]]), axis=1)[0]
+    numbers, listings = np.unique(distinct, return_counts=True)
     sizes = np.bincount(codes, minlength=classes)
     least = np.maximum(UNCLEAR, UNCLEAR_SHARE * (sizes[numbers // classes] + sizes[numbers % classes]))
+    pairs = classes * (classes - 1) / 2
+    stands_out = (pairs == 1) | (poisson.sf(listings - 1, len(distinct) / pairs) < 0.05 / pairs)
     order = np.argsort(-listings, kind="stable")
     return tuple(
         Unclear(names[numbers[at] // classes], names[numbers[at] % classes], int(listings[at]))
         for at in order.tolist()
-        if listings[at] >= least[at]
+        if listings[at] >= least[at] and stands_out[at]
     )
 
 
