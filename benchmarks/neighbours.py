@@ -82,7 +82,7 @@ def draw(file: Path, rows: int, seed: int = 0) -> Path:
 def units(file: Path) -> np.ndarray:
     """All the vectors, centred and of length 1, as float32."""
     vectors = np.load(file).astype(np.float32)
-    vectors -= vectors[:: max(1, len(vectors) // 100_000)].mean(axis=0)
+    vectors -= vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
 
