@@ -54,7 +54,7 @@ def main() -> None:
 def units(file: Path) -> np.ndarray:
     """All the vectors, centred and of length 1, as float32."""
     vectors = np.load(file).astype(np.float32)
-    vectors -= vectors[:: max(1, len(vectors) // 100_000)].mean(axis=0)
+    vectors -= vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
 

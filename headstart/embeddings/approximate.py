@@ -20,14 +20,11 @@ from headstart.runtime import cores
 TILE = 1024
 """Listings worked on at once."""
 
-_PROBES = 8
-"""Cells looked through for a query, of some 2√n."""
-
 _LEARNT_FROM = 40
 """Vectors for each cell that k-means learns the cells from; Faiss advises 39 at least."""
 
 
-def index_of(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> Any:
+def index_of(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, probes: int) -> Any:
     """An index of these rows, a byte a component: 2 GB for a million rows of 1,792.
 
     Its ``search(queries, k)`` gives the inner products with the k nearest and their positions in `rows`, each
@@ -36,6 +33,7 @@ def index_of(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> Any:
     Args:
         read: float32 vectors ``(m, d)`` of m row numbers.
         rows: row numbers ``(n,)``, at least one.
+        probes: cells looked through for a query, of some 4√n.
 
     Raises:
         HeadstartError: the library is not installed.
@@ -47,13 +45,13 @@ def index_of(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> Any:
             f"{len(rows):,} listings are too many to compare each with each: pip install 'headstart[audit]'"
         ) from None
     faiss.omp_set_num_threads(cores())
-    cells = min(len(rows), int(2 * len(rows) ** 0.5))
+    cells = min(len(rows), int(4 * len(rows) ** 0.5))
     learnt_from = np.random.default_rng(0).choice(rows, min(len(rows), _LEARNT_FROM * cells), replace=False)
     sample = np.concatenate([read(tile) for tile in tiles(np.sort(learnt_from))])
     index: Any = faiss.index_factory(sample.shape[1], f"IVF{cells},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.cp.niter, index.cp.min_points_per_centroid = 5, 1
     index.train(sample)
-    index.nprobe = _PROBES
+    index.nprobe = probes
     with progress("indexing vectors", len(rows)) as done:
         for tile in tiles(rows):
             index.add(read(tile))

@@ -20,6 +20,9 @@ EXACT = 100_000
 _CANDIDATES = 16
 """Nearest listings, itself among them, that each is compared with beyond that size."""
 
+_PROBES = 5
+"""Cells of the index that each is looked for in; what is this near shares a cell more often than not."""
+
 _SLACK = 0.02
 """How far below the threshold an index's cosine, of components rounded to 8 bits, may be for a pair to be compared."""
 
@@ -102,7 +105,7 @@ def _likely_links(
     def read(rows: np.ndarray) -> np.ndarray:
         return unit_rows(vectors[rows])
 
-    index = index_of(read, contents)
+    index = index_of(read, contents, _PROBES)
     pairs = []
     with progress("looking for near-duplicates", len(contents)) as done:
         for start in range(0, len(contents), TILE):

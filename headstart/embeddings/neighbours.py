@@ -20,7 +20,10 @@ from headstart.progress import progress
 EXACT = 30_000
 """Up to as many listings, each is compared with all; see `benchmarks/neighbours.py`."""
 
-_SPARE = 10
+_PROBES = 12
+"""Cells of the index that are looked through for a listing."""
+
+_SPARE = 5
 """Candidates of an index beyond those asked for: its order is that of components rounded to 8 bits."""
 
 
@@ -69,7 +72,7 @@ def nearest(blocks: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray,
     if not len(there):
         return result
     exact = len(there) * len(voices) <= EXACT**2
-    heard: Any = read(voices) if exact else index_of(read, voices)
+    heard: Any = read(voices) if exact else index_of(read, voices, _PROBES)
     with progress("comparing listings", len(there)) as done:
         for mine in tiles(there):
             queries = read(mine) / encoders[mine, None]

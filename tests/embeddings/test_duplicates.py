@@ -133,7 +133,7 @@ def test_copies_are_linked_where_an_index_finds_nothing(monkeypatch: pytest.Monk
         def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
             return np.zeros((len(queries), k), np.float32), np.full((len(queries), k), -1)
 
-    monkeypatch.setattr(duplicates, "index_of", lambda read, rows: Nothing())
+    monkeypatch.setattr(duplicates, "index_of", lambda read, rows, probes: Nothing())
     vectors = at_degrees(0, 17, 90, 90, 200)[[4, 3, 0, 2, 1, 4]].astype(np.float16)
     assert near_duplicate_groups([everywhere(vectors)]).tolist() == [0, 1, 2, 1, 3, 0]
 
