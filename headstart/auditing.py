@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ from headstart.files import write_atomically, write_text_atomically
 from headstart.labelled import Labelled, labelled
 from headstart.progress import say
 from headstart.reports import wording
-from headstart.workflow import Read, Source, refuse_learnt
+from headstart.reports.audit_page import SHOWN
+from headstart.workflow import Read, Source, read_once, refuse_learnt
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 MANY = 20_000
 """Listings beyond which the words of the texts are no member and folds are not repeated: that would take hours."""
-SHOWN = 500
-"""Suspects on the page."""
 LETTERS = 200
 """Of a listing's text in the file of suspects."""
 
@@ -77,16 +76,16 @@ class Prepared:
         return said, weigh(codes, listings.groups, said, self.near, self.apart)
 
 
-def prepare(read: Read, looking: Looking, holdout: str | None = None) -> Prepared:
+def prepare(read: Read, looking: Looking, held: Collection[str] = ()) -> Prepared:
     """Groups and neighbours of the labelled listings.
 
     Args:
         read: from `read_once`.
         looking: how to look.
-        holdout: column and value of the listings of a holdout, as ``split=test``.
+        held: ids of the listings of a holdout.
 
     Raises:
-        HeadstartError: no categories to speak of, or no such column.
+        HeadstartError: no categories to speak of.
     """
     from headstart.embeddings.neighbours import nearest
     from headstart.reports.audit import NEIGHBOURS
@@ -94,12 +93,10 @@ def prepare(read: Read, looking: Looking, holdout: str | None = None) -> Prepare
     refuse_learnt(read)
     found = labelled(read, looking.cosine)
     listings = found.listings
-    near = nearest(listings.features.blocks(), listings.groups, NEIGHBOURS)
-    apart = np.zeros(len(found.rows), bool)
-    if holdout is not None:
-        held = ids_with(read.catalog, holdout)
-        apart = np.fromiter((name in held for name in listings.features.ids), bool, len(apart))
-        say(f"{int(apart.sum()):,} listings of the holdout {holdout} are for review only: nothing is learnt from them")
+    apart = np.fromiter((name in held for name in listings.features.ids), bool, len(found.rows))
+    if held:
+        say(f"{int(apart.sum()):,} listings of the holdout are for review only: nothing is learnt from them")
+    near = nearest(listings.features.blocks(), listings.groups, NEIGHBOURS, ~apart)
     return Prepared(found, near, apart, looking)
 
 
@@ -122,8 +119,15 @@ def ids_with(catalog: Catalog, where: str) -> set[str]:
     return found
 
 
-def audit(read: Read, looking: Looking, title: str, command: str, holdout: str | None = None) -> Audit:
+def audit(source: Source, looking: Looking, title: str, command: str, holdout: str | None = None) -> Audit:
     """Find the listings of a catalogue that are probably filed under the wrong category.
+
+    Args:
+        source: the catalogue.
+        looking: how to look.
+        title: of the page.
+        command: that gives this result again.
+        holdout: column and value of the listings of a holdout, as ``split=test``.
 
     Raises:
         HeadstartError: no categories to speak of, too few listings for folds, or cleanlab is not there.
@@ -134,39 +138,55 @@ def audit(read: Read, looking: Looking, title: str, command: str, holdout: str |
     from headstart.runtime import machine, now, versions
 
     need_cleanlab()
-    ready = prepare(read, looking, holdout)
+    held = held_out(source, holdout)
+    read = read_once(source)
+    ready = prepare(read, looking, held)
     listings, names = ready.found.listings, [str(name) for name in ready.found.names]
     codes, groups = listings.codes, listings.groups
     said, found = ready.look(codes)
-    found.against["confident_learning"] = confident_issues(codes, said)
+    counted = said.judged & ~ready.apart
+    found.against["confident_learning"] = confident_issues(codes, said, counted)
     confused = unclear(codes, groups, found, names)
     if lonely := len(read.features) - int(said.judged.sum()):
-        say(f"{lonely:,} listings are not judged: they have no category, or one that nothing else distinct is in")
+        say(
+            f"{lonely:,} listings are not judged: nothing of them can be read, they have no category, or one that nothing "
+            "else distinct is in"
+        )
     rows = found.ranked()
     shown = ready.found.rows[rows[:SHOWN]]
     photos = photos_of(read.catalog, read.features.ids, shown)
     by_row = {row: photos[int(at)] for row, at in zip(rows.tolist(), shown.tolist(), strict=False)}
     return Audit(
         title=title,
-        catalog=str(read.catalog.path),
+        catalog=str(source.path),
         rows=len(read.features),
-        judged=int(said.judged.sum()),
+        judged=int(counted.sum()),
         categories=tuple(names),
-        estimate=misfiled(codes, groups, said, looking.seed),
+        estimate=misfiled(codes, groups, said, counted, looking.seed),
         suspects=tell(listings, names, said, found, rows, by_row, confused, ready.apart),
         unclear=confused,
         provenance={"date": now(), "command": command, "machine": machine(), **versions()},
     )
 
 
-def self_test(read: Read, looking: Looking, share: float, draws: int, holdout: str | None = None) -> list[SelfTest]:
+def held_out(source: Source, holdout: str | None) -> set[str]:
+    """The ids of a holdout's listings; looked for before the work, as it may name no column."""
+    return set() if holdout is None else ids_with(source.open(), holdout)
+
+
+def self_test(
+    source: Source, looking: Looking, share: float, draws: int, holdout: str | None = None
+) -> list[SelfTest]:
     """How well listings filed wrongly on purpose are found among these; see `headstart.reports.flips`."""
     from headstart.reports import flips
+    from headstart.reports.audit import need_cleanlab
 
-    ready = prepare(read, looking, holdout)
-    say(f"looking {2 * draws + 1} times, each time with heads trained anew …")
+    need_cleanlab()
+    ready = prepare(read_once(source), looking, held_out(source, holdout))
+    say(f"looking {len(flips.KINDS) * draws + 1} times, each time with heads trained anew …")
     listings = ready.found.listings
-    return flips.self_test(listings.codes, ready.look, len(ready.found.names), share, draws, looking.seed)
+    classes = len(ready.found.names)
+    return flips.self_test(listings.codes, listings.groups, ready.look, classes, share, draws, looking.seed)
 
 
 def suspects_table(suspects: Sequence[Suspect], guard: bool) -> pa.RecordBatch:
@@ -230,8 +250,7 @@ def write_audit(found: Audit, folder: Path, kind: str = "csv") -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(paths[0], write)
-        page = audit_html(replace(found, suspects=found.suspects[:SHOWN]))
-        write_text_atomically(paths[1], page.encode("utf-8", "replace").decode())
+        write_text_atomically(paths[1], audit_html(found).encode("utf-8", "replace").decode())
     except OSError as error:
         raise HeadstartError(f"{folder} cannot be written ({error.strerror}): name another folder with --out") from None
     return paths
@@ -240,7 +259,7 @@ def write_audit(found: Audit, folder: Path, kind: str = "csv") -> list[Path]:
 def in_words(found: Audit) -> str:
     """What an audit found, in a few lines."""
     told = [
-        f"about {wording.number_of(found.estimate)} of {wording.counted(found.judged, 'listing', 'listings')} are "
+        f"about {wording.number_of(found.estimate)} of {wording.counted(found.judged, 'listing', 'listings')} look "
         f"misfiled; {wording.counted(len(found.suspects), 'suspect', 'suspects')}, the likeliest first"
     ]
     told += [
@@ -255,17 +274,21 @@ def in_words(found: Audit) -> str:
     return wording.plain("\n".join(told))
 
 
-def apply(source: Source, decisions: Path, out: Path) -> Applied:
+def apply(source: Source, decisions: Path, out: Path, holdout: str | None = None) -> Applied:
     """Write a corrected catalogue; see `headstart.corrections`.
+
+    Args:
+        source: the catalogue.
+        decisions: file of decisions.
+        out: the new file.
+        holdout: column and value of listings that stay as they are, beside those that the decisions say are.
 
     Raises:
         HeadstartError: what `read_catalog`, `read_decisions` and `corrections.apply` refuse.
     """
     from headstart import corrections
-    from headstart.catalog import read_catalog
     from headstart.decisions import read_decisions
 
-    catalog = read_catalog(
-        source.path, source.columns, source.images, delimiter=source.delimiter, encoding=source.encoding
-    )
-    return corrections.apply(catalog, read_decisions(decisions), out)
+    held = held_out(source, holdout)
+    made = [replace(each, holdout=each.holdout or each.id in held) for each in read_decisions(decisions)]
+    return corrections.apply(source.open(), made, out)

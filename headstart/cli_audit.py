@@ -34,6 +34,15 @@ audit_app = typer.Typer(
 )
 
 
+Holdout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN=VALUE",
+        help="Listings to be looked at only: nothing is learnt from them, no decision on them is applied.",
+    ),
+]
+
+
 class Kind(StrEnum):
     """Of the file of suspects."""
 
@@ -58,13 +67,7 @@ def look(
     request: "Request",
     out: Annotated[Path, typer.Option(help="Folder for audit.html and the file of suspects.")] = Path("audit"),
     kind: Annotated[Kind, typer.Option("--format", help="Of the file of suspects.")] = Kind.csv,
-    holdout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN=VALUE",
-            help="Listings to be looked at only: nothing is learnt from them, no decision on them is applied.",
-        ),
-    ] = None,
+    holdout: Holdout = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts the listings are cut into.")] = 5,
     repeats: Annotated[
         int | None, typer.Option(min=1, help="How many times, with other cuts.  [default: 2; 1 beyond 20,000 listings]")
@@ -87,14 +90,14 @@ def look(
     """
     from dataclasses import asdict
 
-    from headstart import auditing, workflow
+    from headstart import auditing
     from headstart.reports import flips, wording
     from headstart.reports.render import writable
 
     source = request.resolve()
     looking = auditing.Looking(folds, repeats or 0, seed, duplicate_cosine)
     if self_test is not None:
-        tested = auditing.self_test(workflow.read_once(source), looking, self_test, draws, holdout)
+        tested = auditing.self_test(source, looking, self_test, draws, holdout)
         if as_json:
             typer.echo(json.dumps([asdict(each) for each in tested], indent=2))
             return
@@ -102,16 +105,17 @@ def look(
         table(found.header, found.rows)
         for each in tested:
             typer.echo(
-                f"{each.kind}: {each.flips:,} listings flipped in each of {each.draws} draws; taken for misfiled: "
-                f"{wording.count(round(each.estimate.mean))}, with those that were before"
+                f"{each.kind}: {wording.count(each.flips)} listings flipped in each of {each.draws} draws; "
+                f"{each.estimate:,.0f} look misfiled, {each.before:,.0f} before"
             )
+        say("ahead by: points, with Student's 95 % intervals over the draws")
         return
     writable(out)
     words = ["headstart", "audit", str(source.path), *source.words()]
     words += [word for name in source.encoders for word in ("--encoder", name)]
     words += ["--folds", str(folds), "--seed", str(seed), "--duplicate-cosine", str(duplicate_cosine)]
     words += [*(["--repeats", str(repeats)] if repeats else []), *(["--holdout", holdout] if holdout else [])]
-    result = auditing.audit(workflow.read_once(source), looking, title or source.path.name, shlex.join(words), holdout)
+    result = auditing.audit(source, looking, title or source.path.name, shlex.join(words), holdout)
     paths = auditing.write_audit(result, out, kind.value)
     if as_json:
         told = {name: value for name, value in asdict(result).items() if name != "suspects"}
@@ -136,12 +140,13 @@ def apply(
     request: "Request",
     decisions: Annotated[Path, typer.Argument(help="decisions.csv, as the page saves it.")],
     out: Annotated[Path, typer.Option(help="The corrected catalogue, a new file of the same kind.")],
+    holdout: Holdout = None,
 ) -> None:
     """Write a catalogue corrected by the decisions: every row, in its order, and who decided."""
     from headstart import auditing
     from headstart.reports import wording
 
-    done = auditing.apply(request.resolve(), decisions, out)
+    done = auditing.apply(request.resolve(), decisions, out, holdout)
     for (filed, category), listings in done.corrected.most_common():
         typer.echo(wording.plain(f"{wording.counted(listings, 'listing', 'listings')}: {filed} → {category}"))
     others = {"kept as filed": done.kept, "so already": done.already, "skipped": done.skipped}

@@ -46,6 +46,10 @@ class Source:
     encoders: tuple[str, ...] = ()
     """Names; without any, the defaults for the texts and photos that there are."""
 
+    def open(self) -> Catalog:
+        """The catalogue, of which no row is read yet; CatalogError where it cannot be read so."""
+        return read_catalog(self.path, self.columns, self.images, delimiter=self.delimiter, encoding=self.encoding)
+
     def options(self) -> dict[str, Any]:
         """How the catalogue is read, as JSON values by the names of the command line's options; no defaults."""
         columns = {**asdict(self.columns), "text": list(self.columns.text)}
@@ -171,9 +175,7 @@ def read_once(
     Raises:
         HeadstartError: whatever cannot be read or kept, in one line.
     """
-    catalog = read_catalog(
-        source.path, source.columns, source.images, delimiter=source.delimiter, encoding=source.encoding
-    )
+    catalog = source.open()
     chosen = list(encoders) if encoders is not None else [encoder(name) for name in source.names()]
     for each in chosen if encoders is None else ():
         if each.modality == "text" and not source.columns.text:

@@ -24,6 +24,15 @@ _LEARNT_FROM = 40
 """Vectors for each cell that k-means learns the cells from; Faiss advises 39 at least."""
 
 
+def available() -> bool:
+    """Is the library there, of the extra ``audit``?"""
+    try:
+        import faiss  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
 def index_of(read: Callable[[np.ndarray], np.ndarray], rows: np.ndarray, probes: int) -> Any:
     """An index of these rows, a byte a component: 2 GB for a million rows of 1,792.
 

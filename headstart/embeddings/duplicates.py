@@ -10,9 +10,9 @@ from hashlib import blake2b
 
 import numpy as np
 
-from headstart.embeddings.approximate import TILE, index_of, tiles
+from headstart.embeddings.approximate import TILE, available, index_of, tiles
 from headstart.errors import HeadstartError
-from headstart.progress import progress
+from headstart.progress import progress, say
 
 EXACT = 100_000
 """Up to as many listings of an encoder, every pair is compared: minutes at most, and no link is missed."""
@@ -41,8 +41,9 @@ def near_duplicate_groups(blocks: Sequence[tuple[np.ndarray, np.ndarray]], cosin
     listings at 2,048 dimensions are 10¹³ multiplications, minutes on a few cores). Memory beside the vectors is a
     tile's, not n²; the vectors may be a memory map.
 
-    Beyond, each content is compared only with its nearest ones by an index (`headstart.embeddings.approximate`), which
-    may miss links: RECALL. Exact copies are always linked, and every link is one by the exact cosine.
+    Beyond, where Faiss is installed, each content is compared only with its nearest ones by an index (see
+    `headstart.embeddings.approximate`), which may miss links: RECALL. Exact copies are always linked, and every link is
+    one by the exact cosine.
 
     Args:
         blocks: for each encoder its vectors ``(n, d)``, any float type, and which listings it has ``(n,)``.
@@ -52,8 +53,7 @@ def near_duplicate_groups(blocks: Sequence[tuple[np.ndarray, np.ndarray]], cosin
         Group of each listing ``(n,)``: 0, 1, … in order of first appearance.
 
     Raises:
-        HeadstartError: no blocks, blocks of different lengths, a threshold out of range, or more listings than
-            `EXACT` and no library for the index.
+        HeadstartError: no blocks, blocks of different lengths, or a threshold out of range.
     """
     if not 0 < cosine <= 1:
         raise HeadstartError(f"cosine {cosine}: a near-duplicate threshold is above 0, at most 1: try 0.95")
@@ -66,7 +66,11 @@ def near_duplicate_groups(blocks: Sequence[tuple[np.ndarray, np.ndarray]], cosin
     threshold = np.float32(min(cosine, 1 - _ROUNDING))
     for vectors, present in blocks:
         here = np.flatnonzero(present)
-        links = _all_links if len(here) <= EXACT else _likely_links
+        links = _all_links
+        if len(here) > EXACT and available():
+            links = _likely_links
+        elif len(here) > EXACT:
+            say(f"comparing each of {len(here):,} listings with each: pip install 'headstart[audit]' makes it quick")
         for left, right in links(vectors, here, threshold):
             groups = _merged(groups, left, right)
     return groups

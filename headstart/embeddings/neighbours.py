@@ -37,7 +37,9 @@ class Neighbours:
     """How near they are ``(n, k)``, float32, at most 1; 0 where there is none."""
 
 
-def nearest(blocks: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray, k: int) -> Neighbours:
+def nearest(
+    blocks: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray, k: int, among: np.ndarray | None = None
+) -> Neighbours:
     """Find the k listings that most resemble each, of as many groups, none of them its own.
 
     A group speaks through its first listing that has a vector. Resemblance is the mean cosine over the encoders that
@@ -53,6 +55,7 @@ def nearest(blocks: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray,
         blocks: for each encoder its vectors ``(n, d)``, any float type, and which listings it has ``(n,)``.
         groups: group of each listing ``(n,)``, as `near_duplicate_groups` numbers them.
         k: how many neighbours, at least 1.
+        among: listings that may be neighbours ``(n,)`` bool; all if not given.
 
     Raises:
         HeadstartError: no blocks, blocks or groups of different lengths, k below 1, or more listings than `EXACT` and
@@ -67,20 +70,21 @@ def nearest(blocks: Sequence[tuple[np.ndarray, np.ndarray]], groups: np.ndarray,
         raise HeadstartError(f"{k} neighbours: at least 1, try 10")
     read, encoders = _centred(blocks)
     there = np.flatnonzero(encoders)
-    voices = there[np.unique(groups[there], return_index=True)[1]]
+    heard = there if among is None else there[among[there]]
+    voices = heard[np.unique(groups[heard], return_index=True)[1]]
     result = Neighbours(np.full((len(groups), k), -1, np.int64), np.zeros((len(groups), k), np.float32))
-    if not len(there):
+    if not len(voices):
         return result
     exact = len(there) * len(voices) <= EXACT**2
-    heard: Any = read(voices) if exact else index_of(read, voices, _PROBES)
+    found_in: Any = read(voices) if exact else index_of(read, voices, _PROBES)
     with progress("comparing listings", len(there)) as done:
         for mine in tiles(there):
             queries = read(mine) / encoders[mine, None]
             if exact:
                 found = voices[None]
-                cosines = queries @ heard.T
+                cosines = queries @ found_in.T
             else:
-                at = heard.search(queries, k + 1 + _SPARE)[1]
+                at = found_in.search(queries, k + 1 + _SPARE)[1]
                 found = voices[at]
                 cosines = np.matmul(_each(read, found), queries[:, :, None])[:, :, 0]
                 cosines[at < 0] = -np.inf

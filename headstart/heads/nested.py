@@ -40,6 +40,8 @@ class Side:
     inner: tuple[Fold, ...] = ()
     why: str = ""
     """Why there are no inner folds, if there are none."""
+    silent: np.ndarray = field(default_factory=lambda: np.arange(0))
+    """Rows that inner folds judge and whose labels nothing learns from, not even weights and frequencies."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,18 +206,20 @@ class Fused:
             patterns = [each for each in patterns if each in seen | {frozenset(self.has)}]
         said = {pattern: self._said(panel, pattern, range(len(inner)), side)[:, place] for pattern in patterns}
         there, has = self.there[:, self.rows], {kind: mask[self.rows] for kind, mask in self.has.items()}
+        heard = ~np.isin(self.rows, panel.sides[side].silent)
         # Categories that no fold tests would seem never to occur: the weights are those that tell the others apart.
-        tested, codes = np.unique(listings.codes[self.rows], return_inverse=True)
+        tested = np.unique(listings.codes[self.rows[heard]])
+        codes = np.minimum(np.searchsorted(tested, listings.codes[self.rows]), max(0, len(tested) - 1))
         among = {
             pattern: each[..., tested] if len(tested) < listings.classes else each for pattern, each in said.items()
         }
-        self.fusion = replace(fit_fusion(among, there, has, codes, self.kinds), prior=panel.priors[side])
+        self.fusion = replace(fit_fusion(among, there, has, codes, self.kinds, heard), prior=panel.priors[side])
         self.log_probabilities = np.empty((len(self.rows), listings.classes), np.float32)
         for fold in inner:
             held = np.isin(self.rows, fold.test)
             apart = replace(
-                fit_fusion(among, there, has, codes, self.kinds, ~held, self.fusion),
-                prior=frequencies(listings.codes[self.rows[~held]], listings.classes),
+                fit_fusion(among, there, has, codes, self.kinds, ~held & heard, self.fusion),
+                prior=frequencies(listings.codes[self.rows[~held & heard]], listings.classes),
             )
             self.log_probabilities[held] = apart.log_probabilities(
                 said[frozenset(self.has)][:, held], there[:, held], {kind: each[held] for kind, each in has.items()}

@@ -22,8 +22,8 @@ class Opinions:
     """Of n listings in K categories, by families of heads."""
 
     judged: np.ndarray
-    """Listings that heads gave an opinion on, ``(n,)`` bool: not those of a category with one distinct listing, as
-    without it nobody knows the category."""
+    """Listings of which something can be read, and whose category is learnt from others, ``(n,)`` bool: not those of a
+    category with one distinct listing."""
     log_probabilities: dict[str, np.ndarray]
     """Family → calibrated log-probabilities, averaged over the repeats, float32 ``(n, K)``; those of listings that are
     not judged have no meaning."""
@@ -56,19 +56,41 @@ def opinions(
         HeadstartError: too few listings for folds.
     """
     every = np.arange(len(listings.codes))
-    sides = [_side(listings, Fold(every, every[:0], every[:0], 0), folds, (seed, n), apart) for n in range(repeats)]
+    sides = [cut(listings, Fold(every, every[:0], every[:0], 0), (seed, number), folds) for number in range(repeats)]
+    if short := next((side for side in sides if not side.inner), None):
+        raise HeadstartError(f"the listings cannot be cut into folds: {short.why}")
+    if apart is not None and apart.any():
+        sides = [side_apart(side, apart) for side in sides]
+    return ask(listings, families, sides, seed)
+
+
+def ask(listings: Listings, families: Mapping[str, Sequence[Member]], sides: Sequence[Side], seed: int = 0) -> Opinions:
+    """The same on given cuts: the inner folds of each side are those of one repeat."""
     panel = Panel(listings, sides, [member for members in families.values() for member in members], seed, whole=False)
-    judged = np.isin(every, panel.fuse(next(iter(families.values())), 0).rows)
     said: dict[str, np.ndarray] = {}
     there: dict[str, np.ndarray] = {}
     for name, members in families.items():
-        total = np.zeros((len(every), listings.classes), np.float32)
-        for number in range(repeats):
+        total = np.zeros((len(listings.codes), listings.classes), np.float32)
+        for number in range(len(sides)):
             fused = panel.fuse(members, number)
-            total[fused.rows] += fused.log_probabilities / repeats
+            total[fused.rows] += fused.log_probabilities / len(sides)
             there[name] = np.asarray(fused.there.any(axis=0))
         said[name] = normalised(total)
+    judged = np.zeros(len(listings.codes), bool)
+    judged[np.concatenate([fold.test for fold in sides[0].inner])] = True
+    judged &= _vouched(listings, sides[0].silent) & there[next(iter(families))]
     return Opinions(judged, said, there)
+
+
+def _vouched(listings: Listings, silent: np.ndarray) -> np.ndarray:
+    """Listings in a category that heads learn from another group of listings ``(n,)`` bool."""
+    heard = np.ones(len(listings.codes), bool)
+    heard[silent] = False
+    pair = listings.codes * (int(listings.groups.max()) + 1) + listings.groups
+    taught = np.unique(pair[heard])
+    groups_of = np.bincount(taught // (int(listings.groups.max()) + 1), minlength=listings.classes)
+    others: np.ndarray = groups_of[listings.codes] - np.isin(pair, taught)
+    return others > 0
 
 
 def families(features: Features, words: bool) -> dict[str, tuple[Member, ...]]:
@@ -95,15 +117,15 @@ def normalised(scores: np.ndarray) -> np.ndarray:
     return found
 
 
-def _side(listings: Listings, fold: Fold, folds: int, seed: Sequence[int], apart: np.ndarray | None) -> Side:
-    side = cut(listings, fold, seed, folds)
-    if not side.inner:
-        raise HeadstartError(f"the listings cannot be cut into folds ({side.why}): give more of them")
-    if apart is None or not apart.any():
-        return side
+def side_apart(side: Side, apart: np.ndarray) -> Side:
+    """A cut of all listings from whose labels nothing of those set apart ``(n,)`` bool is learnt; they are judged.
+
+    Raises:
+        HeadstartError: nothing is left to learn from.
+    """
     taught = [
         replace(each, train=each.train[~apart[each.train]], inner=each.inner[~apart[each.inner]]) for each in side.inner
     ]
     if any(not len(each.train) for each in taught):
-        raise HeadstartError("all listings belong to the holdout, and nothing is left to learn from: name fewer")
-    return replace(side, inner=tuple(taught))
+        raise HeadstartError("the holdout leaves too few listings to learn from: name fewer")
+    return Side(replace(side.fold, train=np.flatnonzero(~apart)), tuple(taught), silent=np.flatnonzero(apart))

@@ -41,8 +41,8 @@ BLOCK = 1 << 25
 class Weighed:
     """The evidence on n listings."""
 
-    score: np.ndarray
-    """Share of the odds that the suggested category has against the one filed, 0 to 1 ``(n,)``; 0 where not judged."""
+    margin: np.ndarray
+    """Log-odds of the suggested category against the one filed, in nats ``(n,)``; −∞ where it is not judged."""
     suggested: np.ndarray
     """Category number ``(n,)``: the likeliest other than the one filed."""
     torn: np.ndarray
@@ -57,10 +57,17 @@ class Weighed:
     against: dict[str, np.ndarray]
     """Kind of evidence → listings whose filed category it speaks against ``(n,)`` bool."""
 
+    @property
+    def score(self) -> np.ndarray:
+        """Share of the odds that the suggested category has, 0 to 1 ``(n,)``; 0 where it is not judged."""
+        from scipy.special import expit
+
+        return np.asarray(expit(self.margin.astype(np.float64)))
+
     def ranked(self) -> np.ndarray:
         """Suspects, the most suspicious first: those whose odds are against the category filed."""
-        order = np.argsort(-self.score, kind="stable")
-        return order[: int((self.score > 0.5).sum())]
+        order = np.argsort(-self.margin, kind="stable")
+        return order[: int((self.margin > 0).sum())]
 
 
 def weigh(
@@ -68,7 +75,7 @@ def weigh(
 ) -> Weighed:
     """Put the evidence on every listing together.
 
-    The score is a margin: log-odds of the likeliest other category against the one filed, each with the fused heads'
+    Listings are ranked by a margin: log-odds of the likeliest other category against the one filed, each with the fused heads'
     log-probability, `VOTE` times the logarithm of its share of the neighbours' votes, and `COPY` where a near-duplicate
     is filed there.
 
@@ -89,7 +96,7 @@ def weigh(
     sizes = np.maximum(filed.sum(axis=1), 1)
     shares = csr_array(filed.multiply(1 / sizes[:, None]))
     families = [name for name in said.log_probabilities if name != FUSED]
-    out = {name: np.zeros(n, np.float32) for name in ("score", "votes", "asked", "copies")}
+    out = {name: np.zeros(n, np.float32) for name in ("margin", "votes", "asked", "copies")}
     suggested, torn = np.zeros(n, np.int64), np.zeros(n, bool)
     against = {name: np.zeros(n, bool) for name in (FUSED, *families, "neighbours", "duplicates")}
     step = max(1, BLOCK // classes)
@@ -102,11 +109,11 @@ def weigh(
         total = fused[rows] + VOTE * np.log((votes + 0.5) / (asked[:, None] + 0.5 * classes))
         total += COPY * (copies > 0)
         best = np.where(others, total, -np.inf).argmax(axis=1)
-        out["score"][rows] = said.judged[rows] / (1 + np.exp(total[every, own] - total[every, best]))
+        out["margin"][rows] = np.where(said.judged[rows], total[every, best] - total[every, own], -np.inf)
         suggested[rows] = best
         out["votes"][rows], out["asked"][rows], out["copies"][rows] = votes[every, best], asked, copies[every, best]
         likely = np.exp(fused[rows])
-        torn[rows] = (likely[every, own] >= TORN) & (np.where(others, likely, 0).max(axis=1) >= TORN)
+        torn[rows] = (likely[every, own] >= TORN) & (likely[every, best] >= TORN) & said.judged[rows]
         for name, opinion in said.log_probabilities.items():
             against[name][rows] = (opinion[rows].argmax(axis=1) == best) & said.there[name][rows]
         against["neighbours"][rows] = (votes[every, best] > 0.5 * asked) & (asked > 0)
@@ -136,11 +143,16 @@ def need_cleanlab() -> None:
         raise HeadstartError("an audit needs cleanlab: pip install 'headstart[audit]'") from None
 
 
-def confident_issues(codes: np.ndarray, said: Opinions) -> np.ndarray:
+def confident_issues(codes: np.ndarray, said: Opinions, among: np.ndarray) -> np.ndarray:
     """Listings that confident learning takes for misfiled ``(n,)`` bool, as cleanlab does by default.
 
     Northcutt, Jiang & Chuang 2021, Confident Learning, J. Artificial Intelligence Research 70: pruning by the noise
     rates of pairs of categories.
+
+    Args:
+        codes: category of each listing as filed ``(n,)``.
+        said: what heads say.
+        among: listings to look at ``(n,)`` bool.
 
     Raises:
         HeadstartError: cleanlab is not there.
@@ -149,21 +161,29 @@ def confident_issues(codes: np.ndarray, said: Opinions) -> np.ndarray:
     from cleanlab.filter import find_label_issues
 
     found = np.zeros(len(codes), bool)
-    names, own = np.unique(codes[said.judged], return_inverse=True)
-    likely = np.exp(said.log_probabilities[FUSED][said.judged][:, names].astype(np.float64))
-    found[said.judged] = find_label_issues(own, likely / likely.sum(axis=1, keepdims=True), n_jobs=1)
+    names, own = np.unique(codes[among], return_inverse=True)
+    likely = np.exp(said.log_probabilities[FUSED][among][:, names].astype(np.float64))
+    found[among] = find_label_issues(own, likely / likely.sum(axis=1, keepdims=True), n_jobs=1)
     return found
 
 
-def misfiled(codes: np.ndarray, groups: np.ndarray, said: Opinions, seed: int = 0) -> Interval:
-    """How many of the listings judged are misfiled, with its 95 % interval.
+def misfiled(codes: np.ndarray, groups: np.ndarray, said: Opinions, among: np.ndarray, seed: int = 0) -> Interval:
+    """How many listings look misfiled, with a 95 % interval of sampling.
 
     The calibrated confident joint (Northcutt et al. 2021, equations 1 to 3): a listing is counted under the likeliest
     of the categories whose probability reaches what their own listings have on average; of those counted in a category,
-    the share counted under others, times its listings. The interval is over resampled groups of near-duplicates. It
-    tells nothing of what heads cannot see: a category whose listings are half misfiled looks like another one.
+    the share counted under others, times its listings. The interval is over resampled groups of near-duplicates, with
+    the heads as they are. Where categories overlap, so that their own listings look like others', too many are counted;
+    where a category's listings are misfiled together, too few.
+
+    Args:
+        codes: category of each listing as filed ``(n,)``.
+        groups: near-duplicate group of each ``(n,)``.
+        said: what heads say.
+        among: listings to count ``(n,)`` bool.
+        seed: of the resamples.
     """
-    rows = np.flatnonzero(said.judged)
+    rows = np.flatnonzero(among)
     own = codes[rows]
     likely = np.exp(said.log_probabilities[FUSED][rows])
     classes = likely.shape[1]
@@ -202,7 +222,8 @@ def unclear(codes: np.ndarray, groups: np.ndarray, found: Weighed, names: Sequen
     pair = np.minimum(codes, found.suggested) * classes + np.maximum(codes, found.suggested)
     distinct = np.unique(np.stack([pair[found.torn], groups[found.torn]]), axis=1)[0]
     numbers, listings = np.unique(distinct, return_counts=True)
-    sizes = np.bincount(codes, minlength=classes)
+    kinds = np.unique(np.stack([codes, groups]), axis=1)[0]
+    sizes = np.bincount(kinds, minlength=classes)
     least = np.maximum(UNCLEAR, UNCLEAR_SHARE * (sizes[numbers // classes] + sizes[numbers % classes]))
     pairs = classes * (classes - 1) / 2
     stands_out = (pairs == 1) | (poisson.sf(listings - 1, len(distinct) / pairs) < 0.05 / pairs)
@@ -237,7 +258,7 @@ def tell(
         apart: listings of a holdout ``(n,)`` bool.
     """
     pairs = {frozenset((pair.a, pair.b)) for pair in confused}
-    likely = said.log_probabilities[FUSED]
+    likely, score = said.log_probabilities[FUSED], found.score
     texts, ids = listings.texts, listings.features.ids
     out = []
     for row in rows.tolist():
@@ -252,7 +273,7 @@ def tell(
                 suggested=other,
                 probability=float(np.exp(likely[row, found.suggested[row]])),
                 filed_probability=float(np.exp(likely[row, listings.codes[row]])),
-                score=float(found.score[row]),
+                score=float(score[row]),
                 evidence=tuple(kind for kind in KINDS if kind in found.against and found.against[kind][row]),
                 unclear=torn,
                 reason=reason(found, row, other, filed if torn else ""),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from headstart.reports import wording
@@ -17,6 +18,8 @@ from headstart.reports.suspects import KINDS, Audit, Suspect
 from headstart.reports.tables import Table
 from headstart.reports.wording import count, counted, number_of, percent
 
+SHOWN = 500
+"""Suspects on a page."""
 LETTERS = 300
 """Of a listing's text that are shown at once; the rest on demand."""
 SIDE, BYTES = 160, 9000
@@ -38,9 +41,11 @@ EVIDENCE = {
 
 
 def audit_html(audit: Audit) -> str:
-    """The page, which asks for nothing else. Photo files are read, for thumbnails."""
+    """The page, of the first `SHOWN` suspects, which asks for nothing else. Photo files are read, for thumbnails."""
     from markupsafe import Markup
 
+    total = len(audit.suspects)
+    audit = replace(audit, suspects=audit.suspects[:SHOWN])
     told = {
         "key": f"headstart audit {digest(audit)}",
         "categories": audit.categories,
@@ -54,6 +59,7 @@ def audit_html(audit: Audit) -> str:
         ("report.css", "audit.css"),
         "audit.js",
         audit=audit,
+        total=total,
         data=Markup(data),
         evidence=[EVIDENCE[kind] for kind in KINDS],
         open_pairs=OPEN_PAIRS,

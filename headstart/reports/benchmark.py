@@ -168,7 +168,7 @@ def benchmark(
         titles = {each.name: each.title for each in found}
         tuning = fine_tuning(jury, titles, costs, workshop, settings.minutes, ends, settings.resamples, settings.seed)
     corrected = None
-    if decisions:
+    if any(decision.binding for decision in decisions):
         before = [filed[row] for row in np.flatnonzero(mask).tolist()]
         corrected = Corrected(
             sum(decision.binding for decision in decisions),
@@ -229,7 +229,8 @@ def benchmark(
         doublings=doublings,
         tuning=tuning,
         misfiled=misfiled_listings(
-            catalog, features.ids, np.flatnonzero(mask), listings, judged.names, likely, chosen, settings.seed
+            catalog, features.ids, np.flatnonzero(mask), listings, judged.names, likely, chosen, configs[chosen],
+            settings.seed,
         ),
         corrected=corrected,
         confused=confused(

@@ -16,7 +16,7 @@ from headstart.reports.result import Interval
 from headstart.reports.tables import Table
 
 FIRST = 20
-KINDS = ("uniform", "confusable")
+KINDS = ("uniform", "confusable", "re-postings")
 FIGURES = ("average_precision", "first", "flipped", "twice", "auroc")
 Look = Callable[[np.ndarray], tuple[Opinions, Weighed]]
 
@@ -42,20 +42,24 @@ class SelfTest:
     """Flips of one kind, ranked by an audit and by cleanlab's default on the same probabilities."""
 
     kind: str
-    """``uniform``: any other category. ``confusable``: categories that the heads confuse with the right one."""
-    flips: int
-    """In each draw."""
+    """``uniform``: any other category. ``confusable``: categories that the heads confuse with the right one.
+    ``re-postings``: any other category, a group of near-duplicates together, so that none of them tells on another."""
+    flips: float
+    """In each draw, on average."""
     draws: int
     audit: Found
     cleanlab: Found
     ahead: dict[str, Interval]
-    """By how much the audit is ahead in each figure; Student's intervals over the draws."""
-    estimate: Interval
-    """Listings taken for misfiled, on average: those flipped, and those that were before."""
+    """By how much the audit is ahead in each figure; Student's intervals over the draws of what is flipped, in one
+    catalogue."""
+    estimate: float
+    """Listings that look misfiled, on average: those flipped, and those that looked so before."""
+    before: float
+    """How many looked so before."""
 
 
 def self_test(
-    codes: np.ndarray, look: Look, classes: int, share: float, draws: int = 5, seed: int = 0
+    codes: np.ndarray, groups: np.ndarray, look: Look, classes: int, share: float, draws: int = 5, seed: int = 0
 ) -> list[SelfTest]:
     """File a share of listings wrongly, look for them, count what was found; with other listings in every draw.
 
@@ -63,6 +67,7 @@ def self_test(
 
     Args:
         codes: categories of n listings as filed ``(n,)``.
+        groups: near-duplicate group of each ``(n,)``.
         look: what gives the evidence for other categories.
         classes: how many categories there are.
         share: of the listings.
@@ -79,38 +84,52 @@ def self_test(
         )
     need_cleanlab()
     said, _ = look(codes)
+    before = misfiled(codes, groups, said, said.judged).mean
     towards = confusion(codes, said, classes)
     found = []
     with progress("looking for flipped listings", len(KINDS) * draws) as advance:
         for kind in KINDS:
             told = []
             for draw in range(draws):
-                rows, filed = flip(codes, flips, towards if kind == "confusable" else None, (seed, draw), classes)
-                told.append(_one(rows, filed, *look(filed)))
+                probabilities = towards if kind == "confusable" else None
+                together = groups if kind == "re-postings" else np.arange(len(codes))
+                rows, filed = flip(codes, flips, probabilities, (seed, draw), classes, together)
+                told.append(_one(rows, filed, groups, *look(filed)))
                 advance(1)
-            found.append(_summed(kind, flips, told))
+            found.append(_summed(kind, before, told))
     return found
 
 
 def flip(
-    codes: np.ndarray, flips: int, towards: np.ndarray | None, seed: Sequence[int], classes: int
+    codes: np.ndarray,
+    flips: int,
+    towards: np.ndarray | None,
+    seed: Sequence[int],
+    classes: int,
+    together: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Listings filed wrongly ``(flips,)``, and the categories of all of them then ``(n,)``.
+    """Listings filed wrongly ``(flips,)``, ascending, and the categories of all of them then ``(n,)``.
 
     Args:
         codes: their categories ``(n,)``.
-        flips: how many.
+        flips: how many; with groups of several, the last may bring a few more.
         towards: probability of each wrong category for each right one ``(K, K)``; None for all alike.
         seed: of the draw.
         classes: how many categories there are.
+        together: numbers of the groups that are flipped as one ``(n,)``, each to one category; None for each listing.
     """
     rng = np.random.default_rng(tuple(seed))
-    rows, filed = np.sort(rng.choice(len(codes), flips, replace=False)), codes.copy()
+    group = np.arange(len(codes)) if together is None else np.unique(together, return_inverse=True)[1]
+    order = rng.permutation(int(group.max()) + 1)
+    reached = np.cumsum(np.bincount(group)[order])
+    chosen = order[: int(np.searchsorted(reached, flips)) + 1]
+    rows, filed = np.flatnonzero(np.isin(group, chosen)), codes.copy()
+    step, chance = rng.integers(1, classes, len(order)), rng.random(len(order))
     if towards is None:
-        filed[rows] = (filed[rows] + rng.integers(1, classes, flips)) % classes
+        filed[rows] = (filed[rows] + step[group[rows]]) % classes
     else:
         ends = towards[codes[rows]].cumsum(axis=1)
-        filed[rows] = np.minimum((rng.random((flips, 1)) * ends[:, -1:] > ends).sum(axis=1), classes - 1)
+        filed[rows] = np.minimum((chance[group[rows], None] * ends[:, -1:] > ends).sum(axis=1), classes - 1)
     return rows, filed
 
 
@@ -125,16 +144,22 @@ def confusion(codes: np.ndarray, said: Opinions, classes: int) -> np.ndarray:
     return found
 
 
-def _one(rows: np.ndarray, filed: np.ndarray, said: Opinions, weighed: Weighed) -> tuple[np.ndarray, np.ndarray, float]:
-    """The figures of both rankings, and the estimate, of one draw."""
+def _one(
+    rows: np.ndarray, filed: np.ndarray, groups: np.ndarray, said: Opinions, weighed: Weighed
+) -> tuple[np.ndarray, np.ndarray, float, int]:
+    """The figures of both rankings, the estimate, and how many were flipped, in one draw.
+
+    Flips in a category that is not judged any more are missed by both.
+    """
     from cleanlab.rank import get_label_quality_scores
 
-    judged = np.flatnonzero(said.judged)
-    wrong = np.isin(judged, rows)
-    likely = np.exp(said.log_probabilities[FUSED][judged].astype(np.float64))
-    quality = get_label_quality_scores(filed[judged], likely / likely.sum(axis=1, keepdims=True))
-    estimate = misfiled(filed, np.arange(len(filed)), said).mean
-    return _figures(weighed.score[judged], wrong), _figures(-quality, wrong), estimate
+    wrong = np.isin(np.arange(len(filed)), rows)
+    likely = np.exp(said.log_probabilities[FUSED].astype(np.float64))
+    quality = get_label_quality_scores(filed, likely / likely.sum(axis=1, keepdims=True))
+    last = np.where(said.judged, 0.0, -1e9)
+    ours, theirs = np.maximum(weighed.margin, -1e9), last - quality
+    estimate = misfiled(filed, groups, said, said.judged).mean
+    return _figures(ours, wrong), _figures(theirs, wrong), estimate, len(rows)
 
 
 def _figures(score: np.ndarray, wrong: np.ndarray) -> np.ndarray:
@@ -143,23 +168,16 @@ def _figures(score: np.ndarray, wrong: np.ndarray) -> np.ndarray:
 
     order, flips = np.argsort(-score, kind="stable"), int(wrong.sum())
     first, some, twice = (wrong[order[:count]] for count in (FIRST, flips, 2 * flips))
-    return np.array(
-        [
-            average_precision_score(wrong, score),
-            first.mean(),
-            some.mean(),
-            twice.sum() / flips,
-            roc_auc_score(wrong, score),
-        ]
-    )
+    precision, area = average_precision_score(wrong, score), roc_auc_score(wrong, score)
+    return np.array([precision, first.mean(), some.mean(), twice.sum() / flips, area])
 
 
-def _summed(kind: str, flips: int, told: Sequence[tuple[np.ndarray, np.ndarray, float]]) -> SelfTest:
+def _summed(kind: str, before: float, told: Sequence[tuple[np.ndarray, np.ndarray, float, int]]) -> SelfTest:
     ours, theirs = (np.stack([each[place] for each in told]) for place in (0, 1))
     ahead = dict(zip(FIGURES, map(over_draws, (ours - theirs).T), strict=True))
     audit, cleanlab = (Found(*each.mean(axis=0).tolist()) for each in (ours, theirs))
-    estimate = over_draws(np.array([each[2] for each in told]))
-    return SelfTest(kind, flips, len(told), audit, cleanlab, ahead, estimate)
+    estimate, flips = (float(np.mean([each[place] for each in told])) for place in (2, 3))
+    return SelfTest(kind, flips, len(told), audit, cleanlab, ahead, estimate, before)
 
 
 def over_draws(values: np.ndarray) -> Interval:

@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from headstart.catalog import Catalog
-from headstart.embeddings.neighbours import nearest
+from headstart.embeddings.approximate import available
+from headstart.embeddings.neighbours import EXACT, nearest
 from headstart.heads.config import HeadConfig
-from headstart.heads.members import IMAGE, TEXT
+from headstart.heads.members import IMAGE, TEXT, evidence, members_of
 from headstart.heads.nested import Listings
 from headstart.heads.opinions import FUSED, Opinions
 from headstart.heads.splits import Fold
+from headstart.progress import say
 from headstart.reports.audit import NEIGHBOURS, misfiled, tell, unclear, weigh
 from headstart.reports.compare import compare
 from headstart.reports.examples import begins, photos_of
@@ -35,9 +37,12 @@ def misfiled_listings(
     names: Sequence[str],
     likely: Mapping[str, np.ndarray],
     chosen: str,
+    config: HeadConfig | None,
     seed: int,
-) -> Misfiled:
+) -> Misfiled | None:
     """Listings judged that are probably misfiled, by the chosen approach, their neighbours and near-duplicates.
+
+    None where they are so many that their neighbours take a library that is not there, which is said.
 
     Args:
         catalog: read once more for the photos' names.
@@ -47,16 +52,21 @@ def misfiled_listings(
         names: of the categories.
         likely: approach → out-of-fold log-probabilities ``(n, K)``.
         chosen: the approach that is believed.
+        config: of that approach.
         seed: of the estimate's resamples.
     """
-    features, every = listings.features, np.ones(len(listings.codes), bool)
+    if len(rows) > EXACT and not available():
+        say("misfiled listings are not looked for among so many: pip install 'headstart[audit]'")
+        return None
+    features = listings.features
     families = {FUSED: likely[chosen], **{kind: likely[kind] for kind in (TEXT, IMAGE) if kind in likely}}
     there = {
         kind: np.any([features.present[name] for name in features.encoders(kind)], axis=0)
         for kind in families
         if kind != FUSED
     }
-    said = Opinions(every, families, {FUSED: every, **there})
+    readable = evidence(features, members_of(config), listings.texts)[0].any(axis=0)
+    said = Opinions(readable, families, {FUSED: readable, **there})
     near = nearest(features.blocks(), listings.groups, NEIGHBOURS)
     found = weigh(listings.codes, listings.groups, said, near)
     suspects = found.ranked()
@@ -66,7 +76,8 @@ def misfiled_listings(
     pairs = unclear(listings.codes, listings.groups, found, names)
     told = tell(listings, names, said, found, first, by_row, pairs)
     told = tuple(replace(each, text=begins(each.text)) for each in told)
-    return Misfiled(misfiled(listings.codes, listings.groups, said, seed), len(suspects), told)
+    estimate = misfiled(listings.codes, listings.groups, said, readable, seed)
+    return Misfiled(estimate, len(suspects), told)
 
 
 def worth_of_decisions(

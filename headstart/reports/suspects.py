@@ -47,7 +47,7 @@ class Unclear:
     a: str
     b: str
     listings: int
-    """Filed under one of them, and found more like the other."""
+    """Filed under one of them, that could be either; near-duplicates count once."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Misfiled:
     """What a benchmark says of misfiled listings."""
 
     estimate: Interval
-    """How many of the listings judged are misfiled."""
+    """How many of the listings judged look misfiled, with a 95 % interval of sampling."""
     suspects: int
     first: tuple[Suspect, ...]
     """The most suspicious of them."""
@@ -71,11 +71,11 @@ class Audit:
     rows: int
     """Listings read."""
     judged: int
-    """Of them, those with a category that others can vouch for."""
+    """Of them, those with a category that others can vouch for, but for a holdout."""
     categories: tuple[str, ...]
     """In alphabetical order."""
     estimate: Interval
-    """How many of the listings judged are misfiled, with a 95 % interval."""
+    """How many of the listings judged look misfiled, with a 95 % interval of sampling."""
     suspects: tuple[Suspect, ...]
     """The most suspicious first."""
     unclear: tuple[Unclear, ...]

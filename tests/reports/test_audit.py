@@ -111,9 +111,17 @@ def test_blocks_of_listings_give_what_all_at_once_would(monkeypatch: pytest.Monk
     whole = weighed(codes, fused, groups, near)
     monkeypatch.setattr(audit, "BLOCK", 21)
     parts = weighed(codes, fused, groups, near)
-    for name in ("score", "suggested", "torn", "votes", "asked", "copies"):
+    for name in ("margin", "suggested", "torn", "votes", "asked", "copies"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-6)
     assert all(np.array_equal(parts.against[kind], whole.against[kind]) for kind in whole.against)
+
+
+def test_the_surest_come_first_however_sure() -> None:
+    margins = np.array([18.0, 40.0, 25.0])
+    fused = np.stack([np.zeros(3), margins], axis=1).astype(np.float32)
+    found = weighed([0, 0, 0], fused)
+    assert found.ranked().tolist() == [1, 2, 0]
+    np.testing.assert_allclose(weighed([1, 1, 1], 4 * fused).score, 0, atol=1e-9)  # and no warning of an overflow
 
 
 def test_listings_that_are_not_judged_are_no_suspects() -> None:
@@ -154,15 +162,16 @@ def test_the_estimate_is_that_of_the_calibrated_confident_joint() -> None:
     fused = sure(truth.tolist(), 0.8) + rng.normal(0, 0.4, (600, 3)).astype(np.float32)
     fused -= np.log(np.exp(fused).sum(axis=1, keepdims=True))
     said = opinions({FUSED: fused})
-    found = misfiled(codes, np.arange(600), said)
+    every = np.ones(600, bool)
+    found = misfiled(codes, np.arange(600), said, every)
     theirs = count.num_label_issues(
         codes, np.exp(fused.astype(np.float64)), estimation_method="off_diagonal_calibrated"
     )
     assert found.mean == pytest.approx(theirs, abs=1)
     assert found.low < 30 < found.high
     assert 10 < found.high - found.low < 40  # about ±2 √30
-    assert confident_issues(codes, said)[wrong].mean() > 0.7
-    assert confident_issues(codes, said).sum() < 60
+    assert confident_issues(codes, said, every)[wrong].mean() > 0.7
+    assert confident_issues(codes, said, every).sum() < 60
 
 
 def test_what_is_told_of_a_suspect() -> None:
@@ -188,7 +197,7 @@ def test_what_is_told_of_a_suspect() -> None:
 def test_the_evidence_in_words() -> None:
     n = np.array
     found = Weighed(
-        score=n([0.9]), suggested=n([1]), torn=n([True]), votes=n([9.0]), asked=n([10.0]), copies=n([2.0]),
+        margin=n([2.2]), suggested=n([1]), torn=n([True]), votes=n([9.0]), asked=n([10.0]), copies=n([2.0]),
         against={FUSED: n([True]), "text": n([False]), "image": n([True]), "neighbours": n([True])},
     )  # fmt: skip
     assert reason(found, 0, "Linge", "Bébé") == (
@@ -196,5 +205,5 @@ def test_the_evidence_in_words() -> None:
         "often confused"
     )
     nothing = {name: n([False]) for name in found.against}
-    bare = Weighed(found.score, found.suggested, n([False]), n([0.0]), n([10.0]), n([0.0]), nothing)
+    bare = Weighed(found.margin, found.suggested, n([False]), n([0.0]), n([10.0]), n([0.0]), nothing)
     assert reason(bare, 0, "Linge") == "Linge is a little likelier than what it is filed under"

@@ -36,6 +36,27 @@ def test_flips_are_of_listings_and_categories_drawn_from_the_seed() -> None:
     assert not np.array_equal(other[0], rows)
 
 
+def test_groups_flip_together_and_to_one_category() -> None:
+    groups = np.arange(400) // 3
+    rows, filed = flip(TRUTH // 4, 20, None, (3, 0), 4, groups)  # all of one category
+    assert 20 <= len(rows) <= 22
+    assert np.isin(np.flatnonzero(np.isin(groups, groups[rows])), rows).all()
+    assert all(len(np.unique(filed[groups == group])) == 1 for group in np.unique(groups[rows]))
+
+
+def test_what_is_not_judged_is_missed_by_both() -> None:
+    pytest.importorskip("cleanlab")
+    usual = look(1.0)
+
+    def blind(codes: np.ndarray) -> tuple[Opinions, Weighed]:
+        said, found = usual(codes)  # type: ignore[operator]
+        said.judged[:200] = False
+        return said, weigh(codes, np.arange(400), said, Neighbours(np.full((400, 1), -1), np.zeros((400, 1))))
+
+    for each in self_test(TRUTH, np.arange(400), blind, 4, 0.05, draws=2):
+        assert each.audit.flipped == each.cleanlab.flipped < 0.8
+
+
 def test_confusable_flips_go_where_the_heads_are_torn() -> None:
     towards = np.array([[0, 0.9, 0.1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0], [0.5, 0.25, 0.25, 0]])
     codes = np.repeat(np.arange(4), 1000)
@@ -57,12 +78,13 @@ def test_confusion_is_what_heads_say_of_listings_filed_elsewhere() -> None:
 
 def test_heads_that_know_the_truth_find_every_flip_and_guesses_find_few() -> None:
     pytest.importorskip("cleanlab")
-    for each in self_test(TRUTH, look(1.0), 4, 0.05, draws=2):  # type: ignore[arg-type]
+    for each in self_test(TRUTH, np.arange(400), look(1.0), 4, 0.05, draws=2):  # type: ignore[arg-type]
         assert (each.flips, each.draws) == (20, 2)
         assert [getattr(each.audit, name) for name in FIGURES] == [1.0] * 5
         assert each.cleanlab == each.audit
-        assert each.estimate.mean == pytest.approx(20)
-    for each in self_test(TRUTH, look(0.0), 4, 0.05, draws=2):  # type: ignore[arg-type]
+        assert each.estimate == pytest.approx(20)
+        assert each.before == 0
+    for each in self_test(TRUTH, np.arange(400), look(0.0), 4, 0.05, draws=2):  # type: ignore[arg-type]
         assert each.audit.flipped < 0.3
         assert 0.3 < each.audit.auroc < 0.7
 
@@ -70,7 +92,7 @@ def test_heads_that_know_the_truth_find_every_flip_and_guesses_find_few() -> Non
 def test_a_share_that_flips_nothing_or_most_is_refused() -> None:
     for share in (0.001, 0.6):
         with pytest.raises(HeadstartError, match=f"share of {share:g}"):
-            self_test(TRUTH, look(1.0), 4, share)  # type: ignore[arg-type]
+            self_test(TRUTH, np.arange(400), look(1.0), 4, share)  # type: ignore[arg-type]
 
 
 def test_intervals_over_draws_are_students() -> None:
@@ -82,8 +104,8 @@ def test_intervals_over_draws_are_students() -> None:
 
 def test_the_table_has_both_rankings_and_the_difference() -> None:
     pytest.importorskip("cleanlab")
-    found = table(self_test(TRUTH, look(0.9), 4, 0.05, draws=2))  # type: ignore[arg-type]
+    found = table(self_test(TRUTH, np.arange(400), look(0.9), 4, 0.05, draws=2))  # type: ignore[arg-type]
     assert [row[:2] for row in found.rows] == [
-        (kind, name) for kind in ("uniform", "confusable") for name in ("headstart", "cleanlab", "ahead by")
+        (kind, name) for kind in ("uniform", "confusable", "re-postings") for name in ("headstart", "cleanlab", "ahead by")
     ]
     assert all(len(row) == len(found.header) for row in found.rows)

@@ -265,11 +265,14 @@ function save() {
 }
 
 function parsed(text) {
+  // Where a comma is the decimal mark, Excel puts semicolons between the cells.
+  const head = text.split(/[\r\n]/, 1)[0], mark = head.split(";").length > head.split(",").length ? ";" : ",";
+  const cells = new RegExp(`("[^"]*(?:""[^"]*)*"|[^${mark}\\r\\n]*)(${mark}|\\r\\n|\\n|\\r|$)`, "gy");
   const rows = [];
   let row = [];
-  for (const [, cell, end] of text.matchAll(/("[^"]*(?:""[^"]*)*"|[^,\r\n]*)(,|\r\n|\n|\r|$)/gy)) {
+  for (const [, cell, end] of text.matchAll(cells)) {
     row.push(unguarded(cell.startsWith('"') && cell.length > 1 ? cell.slice(1, -1).replaceAll('""', '"') : cell));
-    if (end === ",") continue;
+    if (end === mark) continue;
     if (row.length > 1) rows.push(row);
     row = [];
   }
@@ -283,7 +286,7 @@ function load(text) {
   let taken = 0, older = 0, foreign = 0;
   for (const row of rows) {
     const cell = name => row[header.indexOf(name)] ?? "", suspect = items.get(cell("id"))?.suspect;
-    const category = cell("category"), skip = cell("decision") === "skip";
+    const category = cell("decision") === "keep" ? cell("filed") : cell("category"), skip = cell("decision") === "skip";
     const decision = skip ? "skip" : called(suspect ?? {}, category), before = decisions.get(suspect?.id);
     const stamp = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(cell("decided_at")) ? cell("decided_at") : now();
     if (suspect?.filed !== cell("filed") || !DECISIONS.has(cell("decision")) || !skip && !categories.includes(category))
