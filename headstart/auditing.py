@@ -149,8 +149,8 @@ def audit(source: Source, looking: Looking, title: str, command: str, holdout: s
     confused = unclear(codes, groups, found, names)
     if lonely := len(read.features) - int(said.judged.sum()):
         say(
-            f"{lonely:,} listings are not judged: nothing of them can be read, they have no category, or one that nothing "
-            "else distinct is in"
+            f"{lonely:,} listings are not judged: nothing of them can be read, they have no category, or one that "
+            "nothing else distinct is in"
         )
     rows = found.ranked()
     shown = ready.found.rows[rows[:SHOWN]]
@@ -174,9 +174,7 @@ def held_out(source: Source, holdout: str | None) -> set[str]:
     return set() if holdout is None else ids_with(source.open(), holdout)
 
 
-def self_test(
-    source: Source, looking: Looking, share: float, draws: int, holdout: str | None = None
-) -> list[SelfTest]:
+def self_test(source: Source, looking: Looking, share: float, draws: int, holdout: str | None = None) -> list[SelfTest]:
     """How well listings filed wrongly on purpose are found among these; see `headstart.reports.flips`."""
     from headstart.reports import flips
     from headstart.reports.audit import need_cleanlab

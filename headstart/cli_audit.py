@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from headstart.options import EXAMPLE, Seed, takes_catalog, takes_labels
+from headstart.progress import say
 from headstart.subcommands import Json, table
 
 if TYPE_CHECKING:

@@ -75,9 +75,9 @@ def weigh(
 ) -> Weighed:
     """Put the evidence on every listing together.
 
-    Listings are ranked by a margin: log-odds of the likeliest other category against the one filed, each with the fused heads'
-    log-probability, `VOTE` times the logarithm of its share of the neighbours' votes, and `COPY` where a near-duplicate
-    is filed there.
+    Listings are ranked by a margin: log-odds of the likeliest other category against the one filed, each with the fused
+    heads' log-probability, `VOTE` times the logarithm of its share of the neighbours' votes, and `COPY` where a
+    near-duplicate is filed there.
 
     Args:
         codes: category of each listing as filed ``(n,)``.

@@ -192,7 +192,7 @@ def over_draws(values: np.ndarray) -> Interval:
 def table(found: Sequence[SelfTest]) -> Table:
     """Both rankings beside each other, for each kind of flips."""
     header = (
-        "Flips",
+        "Flipped",
         "Ranked by",
         "Average precision",
         f"First {FIRST}",

@@ -106,6 +106,8 @@ def test_the_table_has_both_rankings_and_the_difference() -> None:
     pytest.importorskip("cleanlab")
     found = table(self_test(TRUTH, np.arange(400), look(0.9), 4, 0.05, draws=2))  # type: ignore[arg-type]
     assert [row[:2] for row in found.rows] == [
-        (kind, name) for kind in ("uniform", "confusable", "re-postings") for name in ("headstart", "cleanlab", "ahead by")
+        (kind, name)
+        for kind in ("uniform", "confusable", "re-postings")
+        for name in ("headstart", "cleanlab", "ahead by")
     ]
     assert all(len(row) == len(found.header) for row in found.rows)
