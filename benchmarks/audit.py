@@ -88,9 +88,9 @@ def scale(file: Path, rows: int) -> None:
     with step("evidence"):
         found = weigh(filed, groups, said, near)
     with step("confident learning"):
-        pruned = confident_issues(filed, said)
+        pruned = confident_issues(filed, said, said.judged)
     with step("estimate"):
-        estimate = misfiled(filed, groups, said)
+        estimate = misfiled(filed, groups, said, said.judged)
     print(f"{rows:,} listings in all: {wording.plain(wording.seconds(time.perf_counter() - began))}")
     from sklearn.metrics import roc_auc_score
 

@@ -65,7 +65,7 @@ def misfiled_listings(
         for kind in families
         if kind != FUSED
     }
-    readable = evidence(features, members_of(config), listings.texts)[0].any(axis=0)
+    readable = np.asarray(evidence(features, members_of(config), listings.texts)[0].any(axis=0))
     said = Opinions(readable, families, {FUSED: readable, **there})
     near = nearest(features.blocks(), listings.groups, NEIGHBOURS)
     found = weigh(listings.codes, listings.groups, said, near)

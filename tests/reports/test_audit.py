@@ -118,10 +118,11 @@ def test_blocks_of_listings_give_what_all_at_once_would(monkeypatch: pytest.Monk
 
 def test_the_surest_come_first_however_sure() -> None:
     margins = np.array([18.0, 40.0, 25.0])
-    fused = np.stack([np.zeros(3), margins], axis=1).astype(np.float32)
+    fused = np.stack([-margins, np.zeros(3)], axis=1).astype(np.float32)
     found = weighed([0, 0, 0], fused)
     assert found.ranked().tolist() == [1, 2, 0]
-    np.testing.assert_allclose(weighed([1, 1, 1], 4 * fused).score, 0, atol=1e-9)  # and no warning of an overflow
+    with np.errstate(over="raise"):
+        np.testing.assert_allclose(weighed([1, 1, 1], 4 * fused).score, 0, atol=1e-9)
 
 
 def test_listings_that_are_not_judged_are_no_suspects() -> None:

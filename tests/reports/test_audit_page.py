@@ -444,9 +444,25 @@ def test_nothing_overflows_or_stands_in_the_way(
 
 def test_the_head_tells_how_many_and_what_is_unclear() -> None:
     head = wording.plain(re.sub("<[^>]*>", "", audit_html(PLAIN).partition("<main>")[2].partition("</header>")[0]))
-    assert "31 (24 – 40) of 1,050 listings are probably misfiled." in head
+    assert "31 (24 – 40) of 1,050 listings look misfiled." in head
     assert "1,080 listings were read, 1,050 judged" in head and "Baby Care and Home Furnishing: 12 listings\n" in head
     assert "&lt;b&gt; and =x: 1 listing\n" in head
+
+
+def test_a_page_that_shows_not_all_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_page, "SHOWN", 3)
+    page = wording.plain(audit_html(PLAIN))
+    assert "3 listings are to be decided on below, the most suspicious of 4, which the file of suspects has all" in page
+    assert "&quot;four&quot;" not in page and '"four"' not in page
+
+
+def test_a_file_that_a_spreadsheet_saved_again_is_taken(opened: Callable[..., Any], tmp_path: Path) -> None:
+    page = opened(PLAIN)
+    rows = ["id;filed;decision;category", "one;bags;agree;lamps", 'two;bags;keep;""', "three;bags;keep;bags"]
+    (tmp_path / "again.csv").write_text("\ufeff" + "\r\n".join(rows) + "\r\n", encoding="utf-8")
+    page.set_input_files("#file", tmp_path / "again.csv")
+    playwright.expect(page.locator("#status")).to_have_text("3 decisions taken.")
+    assert [row[2:4] for row in saved(page)] == [["agree", "lamps"], ["keep", "bags"], ["keep", "bags"]]
 
 
 def test_a_thousand_suspects_are_soon_there(
@@ -454,6 +470,7 @@ def test_a_thousand_suspects_are_soon_there(
 ) -> None:
     address = "data:image/jpeg;base64," + "A" * 9000  # of the size of a photo's
     monkeypatch.setattr(audit_page, "thumbnail", lambda *_: address)
+    monkeypatch.setattr(audit_page, "SHOWN", 1000)
     page = opened(audit([suspect(str(n), photo="p", text="word " * 100) for n in range(1000)]))
     page.get_by_text("0 of 1,000 decided").wait_for()
     drawn = page.evaluate("performance.now()")

@@ -7,7 +7,7 @@ from headstart.embeddings.neighbours import Neighbours
 from headstart.errors import HeadstartError
 from headstart.heads.opinions import FUSED, Opinions
 from headstart.reports.audit import Weighed, weigh
-from headstart.reports.flips import FIGURES, confusion, flip, over_draws, self_test, table
+from headstart.reports.flips import FIGURES, KINDS, confusion, flip, over_draws, self_test, table
 
 TRUTH = np.random.default_rng(0).integers(0, 4, 400)
 
@@ -49,7 +49,7 @@ def test_what_is_not_judged_is_missed_by_both() -> None:
     usual = look(1.0)
 
     def blind(codes: np.ndarray) -> tuple[Opinions, Weighed]:
-        said, found = usual(codes)  # type: ignore[operator]
+        said, _ = usual(codes)  # type: ignore[operator]
         said.judged[:200] = False
         return said, weigh(codes, np.arange(400), said, Neighbours(np.full((400, 1), -1), np.zeros((400, 1))))
 
@@ -106,8 +106,6 @@ def test_the_table_has_both_rankings_and_the_difference() -> None:
     pytest.importorskip("cleanlab")
     found = table(self_test(TRUTH, np.arange(400), look(0.9), 4, 0.05, draws=2))  # type: ignore[arg-type]
     assert [row[:2] for row in found.rows] == [
-        (kind, name)
-        for kind in ("uniform", "confusable", "re-postings")
-        for name in ("headstart", "cleanlab", "ahead by")
+        (kind, name) for kind in KINDS for name in ("headstart", "cleanlab", "ahead by")
     ]
     assert all(len(row) == len(found.header) for row in found.rows)
