@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from headstart.catalog import Catalog, category, strings_in
+from headstart.catalog import Catalog, Columns, category, strings_in
 from headstart.decisions import Decision, correct
 from headstart.errors import CatalogError, HeadstartError
 from headstart.files import write_atomically
@@ -25,6 +25,8 @@ from headstart.progress import progress, say
 from headstart.rewriting import ADDED, UNDECODED, Edit, Rewriting, earlier, exact_codec
 from headstart.tables import Table, shown
 
+Branch = tuple[str, ...]
+"""Levels above a category, the top first."""
 _STEP = 4096  # rows between two looks of the progress bar
 
 
@@ -76,7 +78,8 @@ def apply(catalog: Catalog, decisions: Sequence[Decision], out: Path) -> Applied
                 labels += [batch.labels[row] for row in found]
             advance(len(batch.ids))
     changed = correct(ids, labels, decisions)[1].tolist()
-    edits = _Edits(catalog, binding, {ids[row] for row in changed})
+    moved = {ids[row] for row in changed}
+    edits = _Edits(catalog, binding, moved, _branches(catalog, {binding[listing].final for listing in moved}))
     rewriting = Rewriting(table, columns.id, cast(str, columns.label), edits)
     rows = bare.counts.rows + bare.counts.left_out
     if table.kind == "CSV":
@@ -142,11 +145,13 @@ def _check(catalog: Catalog, out: Path) -> None:
         raise CatalogError(f"the columns {', '.join(ADDED)} are written anew; name others as --id and --label")
 
 
-def refiled(cell: str, to: str, level: int | None = None, separator: str = ">>") -> str:
+def refiled(
+    cell: str, to: str, level: int | None = None, separator: str = ">>", above: Sequence[str] | None = None
+) -> str:
     """The cell with another category in it, as `category` reads it.
 
-    The path stays up to the level above. What lay below the old category is dropped: it belonged to the wrong branch.
-    A path in a JSON list stays in one, and so do the other paths of the list.
+    The levels above stay, or become those given. What lay below the old category is dropped: it belonged to the wrong
+    branch. A path in a JSON list stays in one, and so do the other paths of the list.
 
     Raises:
         ValueError: there is no such cell, as the path is too short or the category holds the separator.
@@ -158,11 +163,14 @@ def refiled(cell: str, to: str, level: int | None = None, separator: str = ">>")
         strings = strings_in(whole) if whole.startswith("[") else [whole]
         listed = strings != [whole]
         if strings and len(strings) > 1 and separator not in strings[0]:
-            new = json.dumps([*strings[: level - 1], to], ensure_ascii=False)
+            new = json.dumps([*(above or strings[: level - 1]), to], ensure_ascii=False)
         else:
             path = strings[0].split(separator) if strings and strings[0] else []
             old = path[level - 1] if level <= len(path) else ""
             space = old[: len(old) - len(old.lstrip())]  # as in "A >> B"
+            if above:
+                ends = " " if path and path[0] != path[0].rstrip() else ""
+                path = [above[0] + ends, *(space + name + ends for name in above[1:])]
             new = separator.join([*path[: level - 1], space + to])
             new = json.dumps([new, *strings[1:]], ensure_ascii=False) if listed else new
     if category(new, level, separator) != to:
@@ -178,6 +186,8 @@ class _Edits:
     binding: dict[str, Decision]
     moved: set[str]
     """Ids of the listings whose label changes."""
+    branches: dict[str, set[Branch]]
+    """Category decided on → the levels above it, wherever the catalogue has it."""
     met: int = 0
     """Decisions given out."""
 
@@ -190,11 +200,44 @@ class _Edits:
         if listing in self.moved:
             columns, before = self.catalog.columns, cell
             try:
-                label = refiled(cell, decision.final, columns.label_level, columns.label_separator)
+                above = self._above(cell, decision.final)
+                label = refiled(cell, decision.final, columns.label_level, columns.label_separator, above)
             except ValueError as error:
                 raise CatalogError(f"listing {shown(listing)}: {error}; decide on another category") from None
         values = (before, decision.decision, decision.decided_by, decision.decided_at)
         return label, dict(zip(ADDED, values, strict=True))
+
+    def _above(self, cell: str, to: str) -> Branch | None:
+        """The levels above the category decided on, where they are not those of the cell.
+
+        Raises:
+            ValueError: the catalogue has it in several branches, none of them the cell's.
+        """
+        known = self.branches.get(to, set())
+        if not known or _branch(cell, self.catalog.columns) in known:
+            return None
+        if len(known) > 1:
+            first, second = (" / ".join(branch) for branch in sorted(known)[:2])
+            raise ValueError(f"the category {shown(to)} is under {shown(first)} and under {shown(second)}")
+        return next(iter(known))
+
+
+def _branch(cell: str, columns: Columns) -> Branch:
+    levels = range(1, columns.label_level or 1)
+    return tuple(category(cell, level, columns.label_separator) or "" for level in levels)
+
+
+def _branches(catalog: Catalog, wanted: set[str]) -> dict[str, set[Branch]]:
+    """Where the catalogue has these categories: the levels above each."""
+    columns = catalog.columns
+    found: dict[str, set[Branch]] = {}
+    if wanted and (columns.label_level or 1) > 1:
+        for (cells,) in catalog.table.blocks([cast(str, columns.label)], lambda *_: None):
+            for cell in set(filter(None, cells)):
+                label = category(cell, columns.label_level, columns.label_separator)
+                if label in wanted:
+                    found.setdefault(label, set()).add(_branch(cell, columns))
+    return found
 
 
 def _check_codec(table: Table, decisions: Iterable[Decision]) -> None:

@@ -297,6 +297,39 @@ def test_a_path_that_cannot_hold_the_category_is_refused(write: Write, cell: str
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    ("cell", "new"),
+    [
+        ("Toys >> Cars >> Red", "Clothing >> Shoes"),
+        ("Toys>>Cars", "Clothing>>Shoes"),
+        ('["Toys >> Cars", "D >> E"]', '["Clothing >> Shoes", "D >> E"]'),
+        ('["Toys", "Cars", "Red"]', '["Clothing", "Shoes"]'),
+    ],
+)
+def test_a_category_of_another_branch_brings_its_branch(write: Write, cell: str, new: str) -> None:
+    path = write(json.dumps({"id": "1", "text": "a", "label": cell}) + "\n", "c.jsonl")
+    other = {"id": "2", "text": "b", "label": "Clothing >> Shoes >> Boots"}
+    path.write_text(path.read_text() + json.dumps(other) + "\n")
+    columns = replace(COLUMNS, label_level=2)
+    out = path.with_name("o.jsonl")
+    apply(opened(path, columns), [Decision("1", "Cars", "other", "Shoes")], out)
+    first, second = (json.loads(line) for line in out.read_text().splitlines())
+    assert first["label"] == new
+    assert second["label"] == other["label"]
+
+
+def test_a_category_of_several_branches_stays_in_the_listing_s_own_or_is_refused(write: Write) -> None:
+    rows = ["1,a,Toys >> Cars", "2,b,Toys >> Shoes", "3,c,Clothing >> Shoes", "4,d,Home >> Lamps"]
+    path = write("\n".join([HEAD, *rows]) + "\n")
+    columns = replace(COLUMNS, label_level=2)
+    apply(opened(path, columns), [Decision("1", "Cars", "other", "Shoes")], path.with_name("out.csv"))
+    assert "1,a,Toys >> Shoes" in path.with_name("out.csv").read_text()
+    made = [Decision("4", "Lamps", "other", "Shoes")]
+    message = refusal(lambda: apply(opened(path, columns), made, path.with_name("not.csv")))
+    assert "the category 'Shoes' is under 'Clothing' and under 'Toys'" in message
+    assert not path.with_name("not.csv").exists()
+
+
 # --- again, and not at all -------------------------------------------------------------------------
 
 
