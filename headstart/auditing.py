@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from headstart.catalog import Catalog
     from headstart.corrections import Applied
+    from headstart.decisions import Decision
     from headstart.embeddings.neighbours import Neighbours
     from headstart.heads.opinions import Opinions
     from headstart.reports.audit import Weighed
@@ -119,7 +120,14 @@ def ids_with(catalog: Catalog, where: str) -> set[str]:
     return found
 
 
-def audit(source: Source, looking: Looking, title: str, command: str, holdout: str | None = None) -> Audit:
+def audit(
+    source: Source,
+    looking: Looking,
+    title: str,
+    command: str,
+    holdout: str | None = None,
+    decided: Collection[Decision] = (),
+) -> Audit:
     """Find the listings of a catalogue that are probably filed under the wrong category.
 
     Args:
@@ -128,6 +136,7 @@ def audit(source: Source, looking: Looking, title: str, command: str, holdout: s
         title: of the page.
         command: that gives this result again.
         holdout: column and value of the listings of a holdout, as ``split=test``.
+        decided: decisions made before; a listing on which there is one is no suspect again while it is filed so.
 
     Raises:
         HeadstartError: no categories to speak of, too few listings for folds, or cleanlab is not there.
@@ -153,6 +162,11 @@ def audit(source: Source, looking: Looking, title: str, command: str, holdout: s
             "nothing else distinct is in"
         )
     rows = found.ranked()
+    settled = {(each.id, each.final) for each in decided if each.decision != "skip"}
+    known = np.array([(listings.features.ids[row], names[codes[row]]) in settled for row in rows.tolist()], bool)
+    if known.any():
+        say(f"{int(known.sum()):,} suspects are filed as was decided before, and are left out")
+        rows = rows[~known]
     shown = ready.found.rows[rows[:SHOWN]]
     photos = photos_of(read.catalog, read.features.ids, shown)
     by_row = {row: photos[int(at)] for row, at in zip(rows.tolist(), shown.tolist(), strict=False)}
@@ -272,7 +286,9 @@ def in_words(found: Audit) -> str:
     return wording.plain("\n".join(told))
 
 
-def apply(source: Source, decisions: Path, out: Path, holdout: str | None = None) -> Applied:
+def apply(
+    source: Source, decisions: Path, out: Path, holdout: str | None = None, new_categories: bool = False
+) -> Applied:
     """Write a corrected catalogue; see `headstart.corrections`.
 
     Args:
@@ -280,6 +296,7 @@ def apply(source: Source, decisions: Path, out: Path, holdout: str | None = None
         decisions: file of decisions.
         out: the new file.
         holdout: column and value of listings that stay as they are, beside those that the decisions say are.
+        new_categories: take categories that no listing is in.
 
     Raises:
         HeadstartError: what `read_catalog`, `read_decisions` and `corrections.apply` refuse.
@@ -287,6 +304,9 @@ def apply(source: Source, decisions: Path, out: Path, holdout: str | None = None
     from headstart import corrections
     from headstart.decisions import read_decisions
 
+    columns = source.columns
+    if not (columns.text or columns.image or source.images):  # none is looked at here
+        source = replace(source, columns=replace(columns, text=(columns.id,)))
     held = held_out(source, holdout)
     made = [replace(each, holdout=each.holdout or each.id in held) for each in read_decisions(decisions)]
-    return corrections.apply(source.open(), made, out)
+    return corrections.apply(source.open(), made, out, new_categories)

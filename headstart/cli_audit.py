@@ -69,6 +69,9 @@ def look(
     out: Annotated[Path, typer.Option(help="Folder for audit.html and the file of suspects.")] = Path("audit"),
     kind: Annotated[Kind, typer.Option("--format", help="Of the file of suspects.")] = Kind.csv,
     holdout: Holdout = None,
+    decisions: Annotated[
+        Path | None, typer.Option(help="decisions.csv made before: what is filed as was decided is no suspect again.")
+    ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts the listings are cut into.")] = 5,
     repeats: Annotated[
         int | None, typer.Option(min=1, help="How many times, with other cuts.  [default: 2; 1 beyond 20,000 listings]")
@@ -92,6 +95,7 @@ def look(
     from dataclasses import asdict
 
     from headstart import auditing
+    from headstart.decisions import read_decisions
     from headstart.reports import flips, wording
     from headstart.reports.render import writable
 
@@ -111,12 +115,15 @@ def look(
             )
         say("ahead by: points, with Student's 95 % intervals over the draws")
         return
+    decided = read_decisions(decisions) if decisions else []
+    source.open()  # what cannot be read leaves no folder behind
     writable(out)
     words = ["headstart", "audit", str(source.path), *source.words()]
     words += [word for name in source.encoders for word in ("--encoder", name)]
     words += ["--folds", str(folds), "--seed", str(seed), "--duplicate-cosine", str(duplicate_cosine)]
+    words += ["--decisions", str(decisions)] if decisions else []
     words += [*(["--repeats", str(repeats)] if repeats else []), *(["--holdout", holdout] if holdout else [])]
-    result = auditing.audit(source, looking, title or source.path.name, shlex.join(words), holdout)
+    result = auditing.audit(source, looking, title or source.path.name, shlex.join(words), holdout, decided)
     paths = auditing.write_audit(result, out, kind.value)
     if as_json:
         told = {name: value for name, value in asdict(result).items() if name != "suspects"}
@@ -142,15 +149,18 @@ def apply(
     decisions: Annotated[Path, typer.Argument(help="decisions.csv, as the page saves it.")],
     out: Annotated[Path, typer.Option(help="The corrected catalogue, a new file of the same kind.")],
     holdout: Holdout = None,
+    new_categories: Annotated[
+        bool, typer.Option("--new-categories", help="Take categories that no listing is in yet.")
+    ] = False,
 ) -> None:
     """Write a catalogue corrected by the decisions: every row, in its order, and who decided."""
     from headstart import auditing
     from headstart.reports import wording
 
-    done = auditing.apply(request.resolve(), decisions, out, holdout)
-    for (filed, category), listings in done.corrected.most_common():
+    done = auditing.apply(request.resolve(), decisions, out, holdout, new_categories)
+    for (filed, category), listings in sorted(done.corrected.items(), key=lambda each: (-each[1], each[0])):
         typer.echo(wording.plain(f"{wording.counted(listings, 'listing', 'listings')}: {filed} → {category}"))
-    others = {"kept as filed": done.kept, "so already": done.already, "skipped": done.skipped}
+    others = {"kept as filed": done.kept, "were so already": done.already, "skipped": done.skipped}
     told = "".join(f", {count:,} {what}" for what, count in others.items() if count)
     typer.echo(f"{done.changed:,} of {done.rows:,} rows corrected{told}")
     typer.echo(str(out))

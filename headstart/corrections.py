@@ -6,6 +6,7 @@ The catalogue is read twice: once to check every decision, once to write.
 from __future__ import annotations
 
 import codecs
+import difflib
 import gzip
 import json
 import os
@@ -48,7 +49,7 @@ class Applied:
     """Category before and after → listings changed."""
 
 
-def apply(catalog: Catalog, decisions: Sequence[Decision], out: Path) -> Applied:
+def apply(catalog: Catalog, decisions: Sequence[Decision], out: Path, new_categories: bool = False) -> Applied:
     """Write the corrected catalogue to a new file, which is whole or not there at all.
 
     The label cell of each corrected listing changes, and the columns `ADDED` say what was decided; where an earlier
@@ -58,6 +59,7 @@ def apply(catalog: Catalog, decisions: Sequence[Decision], out: Path) -> Applied
         catalog: with a label column.
         decisions: as `read_decisions` gives them.
         out: of the catalogue's kind; compressed where it ends in ``.gz``.
+        new_categories: take categories that no listing is in; else they are refused, as they may be misspelt.
 
     Raises:
         CatalogError: what `Catalog.batches` and `correct` refuse, a file that exists or is of another kind, a column
@@ -69,14 +71,18 @@ def apply(catalog: Catalog, decisions: Sequence[Decision], out: Path) -> Applied
     binding = {decision.id: decision for decision in decisions if decision.binding}
     ids: list[str] = []
     labels: list[str | None] = []
+    there: set[str | None] = set()
     bare = Catalog(table, replace(columns, image=None), None)  # nobody looks at photos here
     with progress("checking") as advance:
         for batch in bare.batches():
+            there.update(batch.labels)
             if not binding.keys().isdisjoint(batch.ids):
                 found = [row for row, listing in enumerate(batch.ids) if listing in binding]
                 ids += [batch.ids[row] for row in found]
                 labels += [batch.labels[row] for row in found]
             advance(len(batch.ids))
+    if not new_categories:
+        _check_categories(binding.values(), {label for label in there if label})
     changed = correct(ids, labels, decisions)[1].tolist()
     moved = {ids[row] for row in changed}
     edits = _Edits(catalog, binding, moved, _branches(catalog, {binding[listing].final for listing in moved}))
@@ -143,6 +149,17 @@ def _check(catalog: Catalog, out: Path) -> None:
         earlier(table, table.names())
     if {columns.id, columns.label} & set(ADDED):
         raise CatalogError(f"the columns {', '.join(ADDED)} are written anew; name others as --id and --label")
+
+
+def _check_categories(decisions: Iterable[Decision], there: set[str]) -> None:
+    for decision in decisions:
+        if decision.final and decision.final not in there:
+            near = difflib.get_close_matches(decision.final, there, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise CatalogError(
+                f"no listing is in the category {shown(decision.final)}{hint}, decided on for {shown(decision.id)}: "
+                "correct it, or allow it with --new-categories"
+            )
 
 
 def refiled(

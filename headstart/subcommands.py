@@ -79,6 +79,10 @@ def judge(
         say(f"left out, as they have fewer than {settings.folds} distinct listings: {few}, …")
     if duplicates.rows > 0.3 * catalog.rows:
         say("so many near-duplicates may be different products in the same words: try a higher --duplicate-cosine")
+    if result.corrected:
+        worth = result.corrected.comparison
+        told = wording.compared(worth, "Learning from the categories decided on", "those filed")
+        typer.echo(wording.plain(told))
     for sentence in result.verdict:
         typer.echo(wording.plain(sentence))
     if drawn:

@@ -170,12 +170,44 @@ def test_a_benchmark_with_decisions_is_judged_by_them(folder: Path, audited: str
     assert corrected["corrected"] == chosen["accuracy"]
     assert "--decisions agreed.csv" in result["provenance"]["command"]
     assert not {each["id"] for each in result["misfiled"]["first"]} & set(MISFILED)
+    assert "Learning from the categories decided on, against those filed: " in done.stdout
     plain = headstart_here(*words, "--out", "plain", cwd=folder)
     assert plain.returncode == 0, plain.stderr
     result = json.loads((folder / "plain" / "results.json").read_text(encoding="utf-8"))
     assert result["corrected"] is None
     assert {each["id"] for each in result["misfiled"]["first"][:3]} == set(MISFILED)
     assert '<h2 id="misfiled">' in (folder / "plain" / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_was_decided_before_is_no_suspect_again(folder: Path, audited: str) -> None:
+    header = "id,filed,decision,category"
+    (folder / "kept.csv").write_text(f"{header}\ns4,Montres,keep,\ns10,Jouets,agree,Linge\n", encoding="utf-8")
+    words = ("audit", "listings.csv", "--encoder", "lexical-hash", "--decisions", "kept.csv", "--out", "kept")
+    done = headstart_here(*words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "1 suspects are filed as was decided before" in done.stderr
+    found = {row["id"] for row in suspects(folder / "kept" / "suspects.csv")}
+    assert "s4" not in found
+    assert "s10" in found  # it was not corrected: it is still where it should not be
+
+
+def test_a_category_that_nothing_is_in_is_taken_only_on_purpose(folder: Path, audited: str) -> None:
+    header = "id,filed,decision,category"
+    (folder / "typo.csv").write_text(f"{header}\ns4,Montres,agree,Lingee\n", encoding="utf-8")
+    words = ("audit", "apply", "listings.csv", "typo.csv", "--out", "typo-new.csv")
+    refused(headstart_here(*words, cwd=folder), "'Lingee'", "did you mean 'Linge'?", "--new-categories")
+    assert headstart_here(*words, "--new-categories", cwd=folder).returncode == 0
+    assert {row["sku"]: row["rayon"] for row in suspects(folder / "typo-new.csv")}["s4"] == "Lingee"
+
+
+def test_a_correction_needs_no_column_but_the_category_s(folder: Path, audited: str) -> None:
+    path = folder / "unknown.csv"
+    path.write_bytes((folder / "listings.csv").read_bytes())
+    (folder / "one.csv").write_text("id,filed,decision,category\ns4,Montres,agree,Linge\n", encoding="utf-8")
+    words = ("audit", "apply", "unknown.csv", "one.csv", "--id", "sku", "--label", "rayon", "--out", "unknown-new.csv")
+    done = headstart_here(*words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "1 listing: Montres → Linge" in done.stdout
 
 
 def test_a_self_test_tells_what_both_rankings_find(folder: Path, audited: str) -> None:

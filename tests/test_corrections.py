@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,11 +21,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalogs import Write, everything, refusal
+from headstart import corrections
 from headstart.catalog import Catalog, Columns, category, read_catalog
-from headstart.corrections import Applied, apply, refiled
+from headstart.corrections import Applied, refiled
 from headstart.decisions import Decision
 from headstart.errors import CatalogError, HeadstartError
 from headstart.rewriting import ADDED
+
+apply = partial(corrections.apply, new_categories=True)
+"""Most of these tests file listings under what nothing is in."""
 
 COLUMNS = Columns(text=("text",), label="label")
 MOVE = Decision("2", "A", "agree", "B", "Zoé", "2026-03-01")
@@ -471,7 +476,7 @@ def test_a_kill_while_writing_leaves_no_file(tmp_path: Path, name: str) -> None:
         "        return super().__call__(listing, cell)\n"
         "corrections._Edits = Killed\n"
         "catalog = read_catalog(Path(sys.argv[1]), Columns(text=('text',), label='label'))\n"
-        "corrections.apply(catalog, [Decision('2', 'A', 'agree', 'B')], Path(sys.argv[2]))\n"
+        "corrections.apply(catalog, [Decision('2', 'A', 'agree', 'B')], Path(sys.argv[2]), True)\n"
     )
     run = subprocess.run([sys.executable, "-c", code, path, out, str(rows - 100)], capture_output=True, text=True)
     assert run.returncode == -signal.SIGKILL, run.stderr

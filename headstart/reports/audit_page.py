@@ -60,6 +60,7 @@ def audit_html(audit: Audit) -> str:
         "audit.js",
         audit=audit,
         total=total,
+        held=sum(suspect.holdout for suspect in audit.suspects),
         data=Markup(data),
         evidence=[EVIDENCE[kind] for kind in KINDS],
         open_pairs=OPEN_PAIRS,
