@@ -153,7 +153,7 @@ def _check(catalog: Catalog, out: Path) -> None:
 
 def _check_categories(decisions: Iterable[Decision], there: set[str]) -> None:
     for decision in decisions:
-        if decision.final and decision.final not in there:
+        if decision.decision != "keep" and decision.final not in there:
             near = difflib.get_close_matches(decision.final, there, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise CatalogError(

@@ -106,7 +106,7 @@ def test_a_correction_changes_nothing_else_in_a_damaged_file(write: Write, tmp_p
         moved = {listing for listing in before.ids if rng.random() < 0.5}
         filed = zip(before.ids, before.labels, strict=True)
         made = [Decision(listing, label or "", "other", "=B") for listing, label in filed if listing in moved]
-        apply(catalog, made, out)
+        apply(catalog, made, out, new_categories=True)
         new = read_catalog(out, COLUMNS)
         after = everything(new)
         assert (after.ids, after.texts) == (before.ids, before.texts), f"seed {seed}"

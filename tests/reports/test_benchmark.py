@@ -167,7 +167,7 @@ def result(folder: Path) -> BenchmarkResult:
 
 def test_results_json_holds_what_was_promised(result: BenchmarkResult) -> None:
     told = json.loads(result.to_json())
-    assert told["format"] == 3
+    assert told["format"] == 4
     assert [approach["name"] for approach in told["approaches"]] == [
         "text",
         "image",
