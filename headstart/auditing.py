@@ -169,7 +169,6 @@ def audit(
         rows = rows[~known]
     shown = ready.found.rows[rows[:SHOWN]]
     photos = photos_of(read.catalog, read.features.ids, shown)
-    by_row = {row: photos[int(at)] for row, at in zip(rows.tolist(), shown.tolist(), strict=False)}
     return Audit(
         title=title,
         catalog=str(source.path),
@@ -177,7 +176,7 @@ def audit(
         judged=int(counted.sum()),
         categories=tuple(names),
         estimate=misfiled(codes, groups, said, counted, looking.seed),
-        suspects=tell(listings, names, said, found, rows, by_row, confused, ready.apart),
+        suspects=tell(listings, names, said, found, rows, [*photos.values()], confused, ready.apart),
         unclear=confused,
         provenance={"date": now(), "command": command, "machine": machine(), **versions()},
     )

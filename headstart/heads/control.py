@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import ModelError
+from headstart.heads.fusion import normalised
 
 STRENGTH = 30.0
 """Inverse of the logistic regression's penalty, as scikit-learn's ``C``."""
@@ -81,9 +82,7 @@ class Control:
         scores = np.tile(self.intercept, (len(texts), 1))
         if self.words and len(texts):
             scores += self._vectorizer.transform([text or "" for text in texts]) @ self.coefficients.T
-        scores -= scores.max(axis=1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        return scores
+        return normalised(scores)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What it has learnt, without objects: for an ``.npz`` file."""

@@ -57,9 +57,7 @@ class Fusion:
         total = share[-1][:, None] * self.prior.astype(opinions.dtype)
         for weight, opinion in zip(share, opinions, strict=False):
             total += weight[:, None] * np.clip(np.where(weight[:, None] > 0, opinion, 0), _LOWEST, 0)
-        total -= total.max(axis=1, keepdims=True)
-        total -= np.log(np.exp(total).sum(axis=1, keepdims=True))
-        return total
+        return normalised(total)
 
     def to_json(self) -> dict[str, Any]:
         """The fusion as JSON values."""
@@ -86,6 +84,13 @@ class Fusion:
         if not (sound and members and prior.ndim == 1 and np.isfinite([*prior, *np.ravel([*weights.values()])]).all()):
             raise ModelError("the fusion's weights are damaged (not one for each member): train the classifier again")
         return cls(members, weights, prior)
+
+
+def normalised(scores: np.ndarray) -> np.ndarray:
+    """Scores ``(n, K)`` as log-probabilities, in their place."""
+    scores -= scores.max(axis=1, keepdims=True)
+    scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return scores
 
 
 def fit_fusion(

@@ -10,6 +10,7 @@ import numpy as np
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError, ModelError
 from headstart.heads.config import HeadConfig, head_encoders
+from headstart.heads.fusion import normalised
 from headstart.heads.members import IMAGE, TEXT, Member, members_of
 from headstart.heads.nested import Listings, Panel, Side, cut
 from headstart.heads.splits import Fold
@@ -108,13 +109,6 @@ def families(features: Features, words: bool) -> dict[str, tuple[Member, ...]]:
         name: members_of(HeadConfig(encoders, fusion="late", words=words and TEXT in heads and name != IMAGE))
         for name, encoders in chosen.items()
     }
-
-
-def normalised(scores: np.ndarray) -> np.ndarray:
-    """Scores ``(n, K)`` as log-probabilities."""
-    found = scores - scores.max(axis=1, keepdims=True)
-    found -= np.log(np.exp(found).sum(axis=1, keepdims=True))
-    return found
 
 
 def side_apart(side: Side, apart: np.ndarray) -> Side:

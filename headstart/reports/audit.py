@@ -8,7 +8,7 @@ be believed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -241,7 +241,7 @@ def tell(
     said: Opinions,
     found: Weighed,
     rows: np.ndarray,
-    photos: Mapping[int, str],
+    photos: Sequence[str],
     confused: Sequence[Unclear],
     apart: np.ndarray | None = None,
 ) -> tuple[Suspect, ...]:
@@ -253,7 +253,7 @@ def tell(
         said: what heads say.
         found: the evidence.
         rows: of the listings to tell of.
-        photos: their photos' files by row, where they have one.
+        photos: files of the photos of the first of them; empty where there is none.
         confused: pairs of categories, from `unclear`.
         apart: listings of a holdout ``(n,)`` bool.
     """
@@ -261,14 +261,14 @@ def tell(
     likely, score = said.log_probabilities[FUSED], found.score
     texts, ids = listings.texts, listings.features.ids
     out = []
-    for row in rows.tolist():
+    for place, row in enumerate(rows.tolist()):
         filed, other = names[listings.codes[row]], names[found.suggested[row]]
         torn = bool(found.torn[row]) and frozenset((filed, other)) in pairs
         out.append(
             Suspect(
                 id=ids[row],
                 text=(texts[row] if texts is not None else None) or "",
-                photo=photos.get(row, ""),
+                photo=photos[place] if place < len(photos) else "",
                 filed=filed,
                 suggested=other,
                 probability=float(np.exp(likely[row, found.suggested[row]])),

@@ -27,9 +27,9 @@ from headstart.heads.classifier import Classifier
 from headstart.heads.config import HeadConfig
 from headstart.heads.control import SETTINGS, Control
 from headstart.heads.finetune import Depth, TuneConfig
+from headstart.heads.fusion import normalised
 from headstart.heads.members import IMAGE, TEXT
 from headstart.heads.nested import INNER_FOLDS, Listings, Panel, whole_side
-from headstart.heads.opinions import normalised
 from headstart.heads.splits import Fold, judgeable, repeated_folds
 from headstart.heads.tuning import Workshop
 from headstart.reports.compare import compare_all

@@ -76,7 +76,7 @@ def _surest(mistaken: np.ndarray, sure: np.ndarray, groups: np.ndarray) -> list[
 
 
 def photos_of(catalog: Catalog, ids: Sequence[str], rows: np.ndarray) -> dict[int, str]:
-    """Row number → its photo, as the folder was named; empty where there is none."""
+    """Row number → its photo, as the folder was named, in the order of the rows; empty where there is none."""
     found = dict.fromkeys(rows.tolist(), "")
     if not found or catalog.images is None:
         return found

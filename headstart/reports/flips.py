@@ -92,7 +92,7 @@ def self_test(
             told = []
             for draw in range(draws):
                 probabilities = towards if kind == "confusable" else None
-                together = groups if kind == "re-postings" else np.arange(len(codes))
+                together = groups if kind == "re-postings" else None
                 rows, filed = flip(codes, flips, probabilities, (seed, draw), classes, together)
                 told.append(_one(rows, filed, groups, *look(filed)))
                 advance(1)

@@ -72,9 +72,8 @@ def misfiled_listings(
     suspects = found.ranked()
     first = suspects[:FIRST]
     photos = photos_of(catalog, ids, rows[first])
-    by_row = {row: photos[int(at)] for row, at in zip(first.tolist(), rows[first].tolist(), strict=True)}
     pairs = unclear(listings.codes, listings.groups, found, names)
-    told = tell(listings, names, said, found, first, by_row, pairs)
+    told = tell(listings, names, said, found, first, [*photos.values()], pairs)
     told = tuple(replace(each, text=begins(each.text)) for each in told)
     estimate = misfiled(listings.codes, listings.groups, said, readable, seed)
     return Misfiled(estimate, len(suspects), told)

@@ -8,8 +8,9 @@ import pytest
 
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError, ModelError
+from headstart.heads.fusion import normalised
 from headstart.heads.nested import Listings, cut
-from headstart.heads.opinions import FUSED, Opinions, ask, families, normalised, opinions, side_apart
+from headstart.heads.opinions import FUSED, Opinions, ask, families, opinions, side_apart
 from headstart.heads.splits import Fold
 
 Draw = Callable[..., Features]

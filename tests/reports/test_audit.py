@@ -182,7 +182,7 @@ def test_what_is_told_of_a_suspect() -> None:
     found.against["confident_learning"] = np.array([True, False])
     features = Features(("a", "b"), ("Bébé", "Bébé"), {}, {}, {})
     listings = Listings(features, codes, 3, groups, ["drap de bain", None])
-    first, second = tell(listings, NAMES, said, found, np.arange(2), {0: "a.jpg"}, (), np.array([False, True]))
+    first, second = tell(listings, NAMES, said, found, np.arange(2), ["a.jpg"], (), np.array([False, True]))
     assert (first.id, first.text, first.photo, first.filed, first.suggested) == (
         "a", "drap de bain", "a.jpg", "Bébé", "Linge",
     )  # fmt: skip
