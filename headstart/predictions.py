@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from headstart.answers import answer
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
 from headstart.files import write_atomically
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 RANKS = ("", "second_", "third_")
 SUFFIXES = (".csv", ".parquet", ".jsonl")
-SEPARATOR = " | "
 BATCH = 16_384
 """Listings in memory at a time."""
 
@@ -59,35 +59,20 @@ def predictions(
     Raises:
         ModelError: what `Classifier.predict_proba` refuses.
     """
-    from headstart.heads.members import evidence, members_of
-
-    names = np.array([str(label) for label in classifier.classes_.tolist()], dtype=object)
     given = iter(texts) if texts is not None else None
     for start in range(0, max(1, len(features)), BATCH):
         rows = np.arange(start, min(start + BATCH, len(features)))
         part = features.take(rows) if len(rows) < len(features) else features
         said = list(islice(given, len(rows))) if given is not None else None
-        probabilities = classifier.predict_proba(part, said)
-        there, has = evidence(part, members_of(classifier.config_), said)
-        ranking = np.argsort(-probabilities, axis=1, kind="stable")
-        every = np.arange(len(rows))
+        found = answer(classifier, part, rules, said)
         columns: dict[str, pa.Array] = {"id": pa.array(list(part.ids), pa.string())}
-        for rank, prefix in enumerate(RANKS[: len(names)]):
-            codes = ranking[:, rank]
-            columns[f"{prefix}category"] = pa.array(names[codes], pa.string())
-            shown = probabilities[every, codes].astype(np.float64).round(4)
-            columns[f"{prefix}probability"] = pa.array(shown, pa.float64())
-            if rank == 0 and rules is not None:
-                found = rules.decide(probabilities, np.any(there, axis=0))
-                suggested = [""] * len(rows)
-                for row in np.flatnonzero(found.action == "suggest").tolist():
-                    best = ranking[row]
-                    suggested[row] = SEPARATOR.join(names[best[found.sets[row, best]]])
-                columns["decision"] = pa.array(found.action.tolist(), pa.string())
-                columns["suggested"] = pa.array(suggested, pa.string())
-        kinds = sorted(has, reverse=True)
-        read = ["+".join(kind for kind in kinds if has[kind][row]) or "nothing" for row in every]
-        columns["read"] = pa.array(read, pa.string())
+        for rank, prefix in enumerate(RANKS[: found.top.shape[1]]):
+            columns[f"{prefix}category"] = pa.array(found.top[:, rank], pa.string())
+            columns[f"{prefix}probability"] = pa.array(found.top_probability[:, rank].round(4), pa.float64())
+            if rank == 0 and found.decision is not None:
+                columns["decision"] = pa.array(found.decision.tolist(), pa.string())
+                columns["suggested"] = pa.array(found.suggested, pa.string())
+        columns["read"] = pa.array(found.read, pa.string())
         yield pa.record_batch(columns)
 
 
