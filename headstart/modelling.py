@@ -18,6 +18,7 @@ from headstart.tables import Table
 from headstart.workflow import Read, Request, Source, read_once, refuse_learnt
 
 if TYPE_CHECKING:
+    from headstart.extract.encoder import Encoder
     from headstart.heads.classifier import Classifier
     from headstart.heads.config import HeadConfig
     from headstart.heads.nested import Listings
@@ -342,6 +343,19 @@ def predict(classifier: Classifier, request: Request, out: Path | None, error_ra
     """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written."""
     from headstart.predictions import write_predictions
 
+    encoders = encoders_of(classifier)
+    read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders)
+    texts = read.texts() if classifier.config_.words else None
+    write_predictions(classifier, read.features, out, error_rate, coverage, texts)
+
+
+def encoders_of(classifier: Classifier) -> list[Encoder]:
+    """The encoders that a classifier reads the vectors of.
+
+    Raises:
+        ModelError: one of them is another here than the one that it learnt from.
+        EncoderError: one cannot be had here.
+    """
     encoders = [encoder(name) for name in classifier.config_.encoders]
     for each in encoders:
         if each.fingerprint != classifier.fingerprints_[each.name]:
@@ -349,9 +363,7 @@ def predict(classifier: Classifier, request: Request, out: Path | None, error_ra
                 f"the classifier learnt from {each.name} {classifier.fingerprints_[each.name][:12]}, here it is "
                 f"{each.fingerprint[:12]}: train it again with this version"
             )
-    read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders)
-    texts = read.texts() if classifier.config_.words else None
-    write_predictions(classifier, read.features, out, error_rate, coverage, texts)
+    return encoders
 
 
 def _without_absent(source: Source, request: Request) -> Source:
