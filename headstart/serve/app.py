@@ -64,7 +64,7 @@ class Refusal(Exception):
         headers = {} if self.after is None else {"Retry-After": str(max(1, math.ceil(self.after)))}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if self.status in (408, 413, 429):  # the rest of the body is not waited for
+        if self.status == 408:
             headers["Connection"] = "close"
         return JSONResponse({"error": str(self)}, self.status, headers)
 
