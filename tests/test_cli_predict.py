@@ -86,6 +86,27 @@ def test_two_workers_give_the_same_file(shop: Path) -> None:
     assert len(said(shop / "two.csv")) == ROWS
 
 
+def test_joblib_runs_as_many_workers_as_asked_for_with_the_backend_named(shop: Path) -> None:
+    from joblib import register_parallel_backend
+    from joblib.parallel import ThreadingBackend
+
+    asked = []
+
+    class Witness(ThreadingBackend):
+        def configure(self, n_jobs: int = 1, *given: object, **more: object) -> int:
+            asked.append(n_jobs)
+            return super().configure(n_jobs, *given, **more)
+
+    register_parallel_backend("threading", Witness)
+    try:
+        words = ("--store", "threads", "--out", "threads.csv", "--workers", "3", "--backend", "threading")
+        done = headstart_here("predict", "model", "many.csv", *words, cwd=shop)
+    finally:
+        register_parallel_backend("threading", ThreadingBackend)
+    assert done.returncode == 0, done.stderr
+    assert asked == [3]
+
+
 def test_workers_that_cannot_be_are_refused_before_anything_is_read(shop: Path) -> None:
     done = headstart_here("predict", "model", "many.csv", "--scheduler", "tcp://10.0.0.5:8786", cwd=shop)
     refused(done, "loky", "--backend dask")
