@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+import commands
+
 READING = ("--id", "sku", "--text", "titre", "--image", "photo", "--images", "photos")
 HEADSTART = (sys.executable, "-c", "from headstart.cli import main; main()")
 PREDICT = "/v1/models/model:predict"
@@ -90,3 +92,13 @@ def serving(model: Path, *options: str, wait: bool = True, **variables: str) -> 
 def photo(path: Path) -> dict[str, str]:
     """A photo as JSON has it."""
     return {"b64": base64.b64encode(path.read_bytes()).decode()}
+
+
+def trained(folder: Path, name: str, *options: str) -> Path:
+    """Train a classifier of the folder's listings, and save it there under that name."""
+    done = commands.headstart_here(
+        "train", "listings.csv", *READING, "--label", "rayon", "--encoder", "lexical-hash",
+        "--encoder", "efficientnet-lite0#size=32", "--save", name, *options, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / name

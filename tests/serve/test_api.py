@@ -157,7 +157,7 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(server: S
     [
         ("/v1/models/other:predict", "no model is called 'other', there is 'model'"),
         ("/v1/models/model/versions/2:predict", "version 2 is not served, 1 is"),
-        ("/v1/models/model:classify", "there is nothing here: see /docs"),
+        ("/v2/models/model/infer", "there is nothing here: see /docs"),
     ],
 )
 def test_other_models_versions_and_methods_are_not_found(server: Server, path: str, told: str) -> None:
@@ -215,17 +215,6 @@ def test_without_a_key_nobody_is_answered(shop: Path, tmp_path: Path) -> None:
         for key in KEYS:
             assert server.predict({"text": "puzzle"}, headers={"Authorization": f"Bearer {key}"}).status_code == 200
         assert KEYS[0] not in server.said
-
-
-def test_an_uncalibrated_classifier_leaves_all_to_a_person(shop: Path, tmp_path: Path) -> None:
-    lines = (shop / "listings.csv").read_text().splitlines()
-    (tmp_path / "few.csv").write_text("\n".join(lines[:7]))
-    few = ("train", "few.csv", "--id", "sku", "--text", "titre", "--label", "rayon", "--encoder", "lexical-hash")
-    done = commands.headstart_here(*few, "--holdout", "0.5", "--save", "model", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    with serving(tmp_path / "model", "--drain-seconds", "0") as server:
-        (answer,) = server.predict({"text": "puzzle peluche"}).json()["predictions"]
-        assert (answer["decision"], answer["candidates"], answer["suggested"]) == ("person", -1, "")
 
 
 @pytest.mark.parametrize("words", [("nowhere",), ("photos",)])
