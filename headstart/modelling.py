@@ -11,6 +11,7 @@ import numpy as np
 
 from headstart.embeddings.features import Features
 from headstart.errors import ModelError
+from headstart.extract.backends import Workers
 from headstart.extract.registry import encoder
 from headstart.labelled import Labelled, apart, labelled, say_judges
 from headstart.progress import say
@@ -18,6 +19,7 @@ from headstart.tables import Table
 from headstart.workflow import Read, Request, Source, read_once, refuse_learnt
 
 if TYPE_CHECKING:
+    from headstart.extract.encoder import Encoder
     from headstart.heads.classifier import Classifier
     from headstart.heads.config import HeadConfig
     from headstart.heads.nested import Listings
@@ -338,10 +340,35 @@ def leaderboard(found: Leaderboard) -> tables.Table:
     return Table(header, tuple(rows))
 
 
-def predict(classifier: Classifier, request: Request, out: Path | None, error_rate: float, coverage: float) -> None:
-    """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written."""
-    from headstart.predictions import write_predictions
+def predict(
+    classifier: Classifier,
+    request: Request,
+    out: Path | None,
+    error_rate: float,
+    coverage: float,
+    workers: Workers | None = None,
+    retry_failed: bool = False,
+) -> None:
+    """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written.
 
+    Vectors that are not kept yet are made and kept first, by these workers. Memory goes with `predictions.BATCH`, not
+    with the catalogue.
+    """
+    from headstart.predictions import BATCH, write_predictions
+
+    encoders = encoders_of(classifier)
+    read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders, workers, retry_failed)
+    texts = read.texts() if classifier.config_.words else None
+    write_predictions(classifier, read.parts(BATCH), out, error_rate, coverage, texts, len(read.keys))
+
+
+def encoders_of(classifier: Classifier) -> list[Encoder]:
+    """The encoders that a classifier reads the vectors of.
+
+    Raises:
+        ModelError: one of them is another here than the one that it learnt from.
+        EncoderError: one cannot be had here.
+    """
     encoders = [encoder(name) for name in classifier.config_.encoders]
     for each in encoders:
         if each.fingerprint != classifier.fingerprints_[each.name]:
@@ -349,9 +376,7 @@ def predict(classifier: Classifier, request: Request, out: Path | None, error_ra
                 f"the classifier learnt from {each.name} {classifier.fingerprints_[each.name][:12]}, here it is "
                 f"{each.fingerprint[:12]}: train it again with this version"
             )
-    read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders)
-    texts = read.texts() if classifier.config_.words else None
-    write_predictions(classifier, read.features, out, error_rate, coverage, texts)
+    return encoders
 
 
 def _without_absent(source: Source, request: Request) -> Source:

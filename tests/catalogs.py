@@ -1,4 +1,4 @@
-"""Catalogues on disk, and what holds for each of them."""
+"""Catalogues on disk, and what holds for each of them; listings drawn as vectors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from headstart.catalog import Batch, Catalog, Columns
+from headstart.embeddings.features import Features
 from headstart.errors import CatalogError
 
 TEXT = Columns(text=("text",))
@@ -75,3 +76,26 @@ def refusal(work: Callable[[], object]) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+NAMES = ("Bijoux", 'Linge, "fin"', "Montres", "Vélos")
+
+
+def draw_features(rows: int, seed: int = 0) -> Features:
+    """Listings of four categories, some easy to tell apart and some not; some lack a text or a photo."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(4, size=rows)
+    noise = np.where(rng.random(rows) < 0.4, 4.0, 0.5)[:, None]
+    lacks = rng.choice(["", "texts", "photos"], rows, p=[0.8, 0.1, 0.1])
+    present = {name: lacks != name for name in ("texts", "photos")}
+    vectors = {
+        name: ((3 * np.eye(4, 8)[codes] + noise * rng.normal(size=(rows, 8))) * mask[:, None]).astype(np.float16)
+        for name, mask in present.items()
+    }
+    labels = tuple(NAMES[code] for code in codes)
+    kinds = {"texts": "text", "photos": "image"}
+    return Features(tuple(f"s{row}" for row in range(rows)), labels, vectors, present, kinds)
+
+
+def texts_of(features: Features) -> list[str | None]:
+    return [f"un {label[:3]}" if row % 3 else None for row, label in enumerate(features.labels)]

@@ -1,0 +1,58 @@
+"""The commands of production: `headstart serve`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.errors import HeadstartError
+from headstart.options import Coverage, ErrorRate
+
+
+def serve(
+    model: Annotated[
+        Path, typer.Argument(help="Folder of 'headstart train --save', or of such folders named by version numbers.")
+    ],
+    name: Annotated[str, typer.Option(help="Of the model, in the API's paths.")] = "model",
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 for every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 for one that is free.")] = 8501,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that classify; they share the cores.")] = 1,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve a new version of the model as soon as it is there.")
+    ] = False,
+    batch_rows: Annotated[int, typer.Option(min=1, max=1024, help="Listings in a batch, at most.")] = 32,
+    batch_wait_ms: Annotated[float, typer.Option(min=0, max=1000, help="What a batch waits to fill up.")] = 2.0,
+    max_wait: Annotated[
+        float, typer.Option(min=0.01, help="Seconds of work before a listing at which it is refused with 429.")
+    ] = 1.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds until a request is given up.")] = 30.0,
+    max_body_mb: Annotated[int, typer.Option(min=1, max=1024, help="Of a request, photos in Base64 included.")] = 16,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of bearer keys, one a line; else HEADSTART_API_KEYS. None: open to all.")
+    ] = None,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, help="After SIGTERM, for clients to leave their connections.")
+    ] = 2.0,
+    error_rate: ErrorRate = 0.02,
+    coverage: Coverage = 0.95,
+    access_log: Annotated[bool, typer.Option("--access-log", help="A line for each request, on stderr.")] = False,
+) -> None:
+    """An HTTP API, as TensorFlow Serving's, and a page to try it."""
+    try:
+        from headstart.serve.app import Options, make_app
+        from headstart.serve.server import listen, run
+    except ImportError as error:
+        raise HeadstartError(f"'headstart serve' needs {error.name}: pip install 'headstart[serve]'") from None
+    from headstart.progress import say
+    from headstart.serve.keys import read_keys
+    from headstart.serve.pool import Settings
+    from headstart.serve.versions import latest
+
+    options = Options(model, name, read_keys(keys), watch, max_body_mb << 20)
+    settings = Settings(workers, batch_rows, batch_wait_ms / 1000, max_wait, timeout, error_rate, coverage)
+    version = latest(model)
+    listening = listen(host, port)
+    say(f"listening at http://{host}:{listening.getsockname()[1]}/, the model is being loaded")
+    run(make_app(options, settings, version), listening, drain_seconds, access_log)

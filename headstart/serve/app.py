@@ -1,0 +1,328 @@
+"""The HTTP API: TensorFlow Serving's contract, health, metrics and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from headstart import __version__
+from headstart.errors import HeadstartError
+from headstart.progress import say
+from headstart.serve.keys import Keys
+from headstart.serve.metrics import Metrics
+from headstart.serve.pool import Pool, Refused, Settings
+from headstart.serve.requests import Malformed, PredictRequest, PredictResponse, Problem, listings_of
+from headstart.serve.versions import Version, latest
+
+STATIC = Path(__file__).parent / "static"
+LOOK = 2.0
+"""Seconds between two looks for a new version."""
+HELD = 16
+"""Bodies of the largest size that are held at once, at most; further ones are refused."""
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is served, and to whom."""
+
+    model: Path
+    name: str = "model"
+    keys: Keys = Keys()  # noqa: RUF009 (it does not change)
+    watch: bool = False
+    body_bytes: int = 16 << 20
+    body_seconds: float = 20.0
+    """Until the whole of a request must be here."""
+
+
+class Refusal(Exception):
+    """A request that gets no prediction: status and reason."""
+
+    def __init__(self, status: int, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.status, self.after = status, after
+
+    def response(self) -> JSONResponse:
+        """As TensorFlow Serving says it."""
+        headers = {} if self.after is None else {"Retry-After": str(max(1, math.ceil(self.after)))}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if self.status == 408:
+            headers["Connection"] = "close"
+        return JSONResponse({"error": str(self)}, self.status, headers)
+
+
+class Service:
+    """What the routes share: the pool, the limits, whether the server is about to end."""
+
+    def __init__(self, options: Options, settings: Settings, version: Version) -> None:
+        self.options, self.settings = options, settings
+        self.metrics = Metrics(options.name)
+        self.pool = Pool(settings, self.metrics)
+        self.version = version
+        """The newest that was found, which may not be served yet."""
+        self.failed = ""
+        """Why the newest is not served, where it cannot be loaded."""
+        self.draining = False
+        self._held = 0
+
+    async def load(self) -> None:
+        """Start the workers of the newest version."""
+        await self.pool.start(self.version)
+        self.metrics.serves(self.version.number)
+        about = self.pool.about
+        say(
+            f"serving version {self.version.number} of {self.options.model}: {about['categories']:,} categories, "
+            f"{', '.join(about['encoders'])}"
+        )
+
+    async def watch(self) -> None:
+        """Serve each new version as it comes; one that cannot be loaded is told, and the one before stays."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                found = await asyncio.to_thread(latest, self.options.model, self.version)
+            except (HeadstartError, OSError):  # being copied, or taken away: what is loaded goes on
+                continue
+            if found == self.version:
+                continue
+            self.version, self.failed = found, ""
+            say(f"version {found.number} is there: its workers start")
+            try:
+                await self.load()
+            except HeadstartError as error:
+                self.failed = str(error)
+                say(f"version {found.number} cannot be served ({error}): the one before stays")
+
+    def check_key(self, request: Request) -> None:
+        """Refuse who has no key."""
+        if not self.options.keys.admit(request.headers.get("authorization")):
+            raise Refusal(401, "no such key: send 'Authorization: Bearer KEY'")
+
+    def check_name(self, name: str, version: int | None) -> None:
+        """Refuse what is not served."""
+        if name != self.options.name:
+            raise Refusal(404, f"no model is called {name!r}, there is {self.options.name!r}")
+        served = self.pool.version
+        if version is not None and served is not None and version != served.number:
+            raise Refusal(404, f"version {version} is not served, {served.number} is")
+
+    async def body(self, request: Request) -> bytes:
+        """The request's body, if it comes whole, in time, and is not too large."""
+        most, room = self.options.body_bytes, HELD * self.options.body_bytes
+        announced = request.headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced[:20]) > most:
+            raise Refusal(413, f"a body of {int(announced[:20]):,} bytes, the limit is {most:,}")
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(self.options.body_seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    self._held += len(chunk)
+                    chunks.append(chunk)
+                    if size > most:
+                        raise Refusal(413, f"a body of more than {most:,} bytes, the limit")
+                    if self._held > room:
+                        raise Refusal(429, "busy: many large requests are being read, try again later", 1)
+        except TimeoutError:
+            raise Refusal(408, f"the body did not come within {self.options.body_seconds:g} s") from None
+        finally:
+            self._held -= size
+        return b"".join(chunks)
+
+    async def predict(self, request: Request, name: str, version: int | None) -> Response:
+        """Answer a request to classify."""
+        self.check_key(request)
+        self.check_name(name, version)
+        try:
+            self.pool.admit()  # before the body is read: to refuse is to cost nothing
+            listings = listings_of(await self.body(request))
+            self.pool.admit()
+        except Refused as error:
+            raise Refusal(429 if self.pool.ready else 503, str(error), error.after) from None
+        except Malformed as error:
+            raise Refusal(400, str(error)) from None
+        asked = [self.pool.ask(text, photo) for text, photo in listings]
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                found = await asyncio.gather(*asked)
+        except TimeoutError:
+            raise Refusal(504, f"no answer within {self.settings.timeout:g} s: try again") from None
+        finally:
+            for each in asked:
+                each.cancel()
+        answers = [answer for answer, _ in found]
+        self.metrics.classified(answers)
+        told = [{"error": each["error"]} if "error" in each else each for each in answers]
+        if all("error" in each for each in told):
+            raise Refusal(400, f"instances[0]: {told[0]['error']}")
+        return JSONResponse({"predictions": told}, headers={"X-Model-Version": str(max(number for _, number in found))})
+
+
+def make_app(options: Options, settings: Settings, version: Version) -> FastAPI:
+    """The application; ``app.state.service`` is its `Service`. Its workers start when it starts."""
+    service = Service(options, settings, version)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(_begin(service))]
+        try:
+            yield
+        finally:
+            for each in tasks:
+                each.cancel()
+                with suppress(asyncio.CancelledError):
+                    await each
+            await service.pool.stop()
+
+    app = FastAPI(
+        title="headstart",
+        version=__version__,
+        description="Categories for product listings. The contract is that of TensorFlow Serving's REST API.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.service = service
+    _errors(app)
+    _classifying(app, service)
+    _health(app, service)
+    _page(app, options)
+    return app
+
+
+async def _begin(service: Service) -> None:
+    """Load the model, then look for newer ones if that is wanted."""
+    try:
+        await service.load()
+    except HeadstartError as error:
+        service.failed = str(error)  # the server ends with it: there is nothing to serve
+        return
+    if service.options.watch:
+        await service.watch()
+
+
+def _errors(app: FastAPI) -> None:
+    @app.exception_handler(Refusal)
+    async def refused(_: Request, error: Refusal) -> Response:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def unfit(_: Request, error: RequestValidationError) -> Response:
+        return Refusal(400, f"{error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}").response()
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        reason = {404: "there is nothing here: see /docs", 405: "another method is wanted here: see /docs"}
+        return JSONResponse({"error": reason.get(error.status_code, error.detail)}, error.status_code, error.headers)
+
+
+def _classifying(app: FastAPI, service: Service) -> None:
+    reasons = {
+        400: "The request, or each of its listings, cannot be read",
+        401: "The key is missing or wrong",
+        404: "No such model or version",
+        408: "The body came too slowly",
+        413: "The body is too large",
+        429: "Busy: come back after Retry-After seconds",
+        503: "No worker is ready",
+        504: "No answer in time",
+    }
+    problems: dict[int | str, dict[str, Any]] = {
+        code: {"model": Problem, "description": reason} for code, reason in reasons.items()
+    }
+    schema = {"content": {"application/json": {"schema": PredictRequest.model_json_schema()}}, "required": True}
+    told: dict[str, Any] = {
+        "response_model": PredictResponse,
+        "responses": problems,
+        "openapi_extra": {"requestBody": schema},
+    }
+
+    async def timed(request: Request, name: str, version: int | None) -> Response:
+        started, code = time.perf_counter(), 499  # as proxies call it when the client has left
+        try:
+            response = await service.predict(request, name, version)
+            code = response.status_code
+            return response
+        except Refusal as error:
+            code = error.status
+            raise
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody
+        finally:
+            service.metrics.requested(code, time.perf_counter() - started)
+
+    @app.post("/v1/models/{name}:predict", summary="Classify listings", **told)
+    async def predict(request: Request, name: str) -> Response:
+        return await timed(request, name, None)
+
+    @app.post("/v1/models/{name}/versions/{version}:predict", summary="Classify by that version alone", **told)
+    async def predict_by(request: Request, name: str, version: int) -> Response:
+        return await timed(request, name, version)
+
+    @app.get("/v1/models/{name}", summary="Which version is served", responses={401: problems[401], 404: problems[404]})
+    async def status(request: Request, name: str) -> dict[str, Any]:
+        service.check_key(request)
+        service.check_name(name, None)
+        pool, newest = service.pool, service.version
+        found = []
+        if newest is not pool.version:
+            state = "END" if service.failed else "LOADING"
+            found.append(_status(newest.number, state, service.failed))
+        if pool.version is not None:
+            found.append(_status(pool.version.number, "AVAILABLE" if pool.ready else "LOADING", ""))
+        return {"model_version_status": found}
+
+
+def _status(number: int, state: str, error: str) -> dict[str, Any]:
+    told = {"error_code": "UNKNOWN" if error else "OK", "error_message": error}
+    return {"version": str(number), "state": state, "status": told}
+
+
+def _health(app: FastAPI, service: Service) -> None:
+    @app.get("/livez", summary="The process runs")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", summary="A warm worker can answer", responses={503: {"model": Problem}})
+    async def readyz() -> Response:
+        if service.draining:
+            return Refusal(503, "about to end", 5).response()
+        if not service.pool.ready:
+            return Refusal(503, "no worker is ready", 5).response()
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/metrics", summary="For Prometheus", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(
+            service.metrics.text(service.pool.memory), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+
+def _page(app: FastAPI, options: Options) -> None:
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    page = (STATIC / "index.html").read_text()
+    told = {"model": options.name, "keys": "yes" if options.keys else "no", "body_mb": f"{options.body_bytes >> 20}"}
+    for name, value in told.items():
+        page = page.replace("{{" + name + "}}", html.escape(value))
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> HTMLResponse:
+        return HTMLResponse(page, headers={**HEADERS, "Content-Security-Policy": PAGE_POLICY})

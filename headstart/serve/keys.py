@@ -1,0 +1,66 @@
+"""Bearer keys: who may ask. Only their digests are kept in memory, and all are compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+from headstart.errors import HeadstartError
+
+VARIABLE = "HEADSTART_API_KEYS"
+SHORTEST = 16
+"""Characters: a shorter key can be guessed."""
+
+
+class Keys:
+    """The keys that are admitted; without any, everybody is."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._digests = [sha256(key.encode()).digest() for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def admit(self, header: str | None) -> bool:
+        """Whether an ``Authorization`` header holds one of them."""
+        if not self._digests:
+            return True
+        scheme, _, key = (header or "").partition(" ")
+        given = sha256(key.strip().encode("utf-8", "replace")).digest()
+        found = False
+        for digest in self._digests:  # each of them, whichever it is: time tells nothing
+            found |= hmac.compare_digest(digest, given)
+        return found and scheme.lower() == "bearer"
+
+
+def read_keys(file: Path | None) -> Keys:
+    """Keys from a file, one a line, or from the environment's ``HEADSTART_API_KEYS``, also parted by commas.
+
+    Raises:
+        HeadstartError: the file cannot be read, it holds none, or one is short or not of one line's visible ASCII.
+    """
+    if file is not None:
+        try:
+            text, source = file.read_text(), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not text"
+            raise HeadstartError(f"--keys {file} cannot be read ({reason}): give a file with a key a line") from None
+        keys = [line.strip() for line in text.splitlines()]
+    else:
+        text, source = os.environ.get(VARIABLE, ""), VARIABLE
+        keys = [key.strip() for line in text.splitlines() for key in line.split(",")]
+    keys = [key for key in keys if key]
+    if file is not None and not keys:
+        raise HeadstartError(
+            f"--keys {file} holds no key: everybody would be admitted; leave --keys out if that is meant"
+        )
+    for place, key in enumerate(keys, 1):  # the key itself is not shown: this may end in a log
+        if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
+            raise HeadstartError(
+                f"key {place} of {source} is no key: give {SHORTEST} or more letters and digits, such as "
+                "python -c 'import secrets; print(secrets.token_urlsafe())' prints"
+            )
+    return Keys(keys)

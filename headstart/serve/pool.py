@@ -1,0 +1,393 @@
+"""The workers: batches are formed for them, they are watched, and their successors take over without a gap.
+
+Nothing waits in a worker but the batch that it is at and the next. All else waits here, where it can be refused,
+dropped when nobody waits for it any more, or given to another worker when one dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headstart.errors import HeadstartError
+from headstart.progress import say
+from headstart.runtime import cores
+from headstart.serve import frames
+from headstart.serve.versions import Version
+
+if TYPE_CHECKING:
+    from headstart.serve.metrics import Metrics
+
+OUTSTANDING = 2
+"""Batches that a worker has: one that it is at, and one whose photos are decoded meanwhile."""
+PHOTOS = 8
+"""In a batch, at most: more gain little on a processor, and texts behind them would wait for half a second."""
+TRIES = 2
+"""Workers that may die over a listing before it is to blame: one with others, then one over it alone."""
+MEMORY = 0.2
+"""How much of a listing's cost so far a new measurement replaces."""
+NICE = 5
+"""Workers give way to the server, which has little to do and is to do it at once."""
+LONGEST_PAUSE = 30.0
+"""Seconds, at most, until a worker that died is started again; it begins with one."""
+
+
+class Refused(Exception):
+    """A listing that is not taken now; `after` seconds later it may be."""
+
+    def __init__(self, reason: str, after: float) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the workers work."""
+
+    workers: int = 1
+    rows: int = 32
+    """Listings in a batch, at most."""
+    pause: float = 0.002
+    """Seconds that a batch waits to fill up."""
+    longest: float = 1.0
+    """Seconds that a listing may be expected to wait for those before it; else it is refused."""
+    timeout: float = 30.0
+    """Seconds for a batch; a worker that takes longer is killed."""
+    error_rate: float = 0.02
+    coverage: float = 0.95
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A listing that waits for its answer."""
+
+    text: str | None
+    photo: bytes
+    answer: asyncio.Future[tuple[dict[str, Any], int]]
+    """Resolved with the answer and the version of the model that gave it."""
+    came: float
+    tries: int = 0
+
+
+@dataclass
+class Costs:
+    """Seconds that a listing takes, by the dearest thing it has; learnt from the batches."""
+
+    text: float = 0.01
+    image: float = 0.05
+
+    def of(self, texts: int, photos: int) -> float:
+        """Seconds for so many listings without a photo and with one."""
+        return texts * self.text + photos * self.image
+
+    def tell(self, texts: int, photos: int, seconds: float) -> None:
+        """What a batch took."""
+        if photos:
+            one = max(seconds - texts * self.text, 0) / photos
+            self.image += MEMORY * (one - self.image)
+        elif texts:
+            self.text += MEMORY * (seconds / texts - self.text)
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker's process, and the batches that it has."""
+
+    version: Version
+    process: asyncio.subprocess.Process
+    about: dict[str, Any] = field(default_factory=dict)
+    """What it said when it was ready; empty until then."""
+    batches: dict[int, list[Ticket]] = field(default_factory=dict)
+    busy_since: float = 0.0
+    watch: asyncio.TimerHandle | None = None
+    retired: bool = False
+
+    @property
+    def free(self) -> bool:
+        """It can be given a batch."""
+        return bool(self.about) and not self.retired and len(self.batches) < OUTSTANDING and not self._suspects
+
+    @property
+    def _suspects(self) -> bool:
+        """It is at a listing over which another worker died, alone."""
+        return any(ticket.tries for batch in self.batches.values() for ticket in batch)
+
+    def retire(self) -> None:
+        """Let it end when it has answered what it has."""
+        self.retired = True
+        if not self.batches and self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def kill(self) -> None:
+        """End it now."""
+        if self.process.returncode is None:
+            self.process.kill()
+
+
+class Pool:
+    """Workers of one version of a model, or of two while one takes over from the other.
+
+    All of it runs in the event loop's thread.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._queue: deque[Ticket] = deque()
+        self._workers: list[Worker] = []
+        self._keepers: set[asyncio.Task[None]] = set()
+        self._batch = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._inside = [0, 0]  # listings without and with a photo that wait or are being classified
+        self.costs = Costs()
+        self.version: Version | None = None
+        """Which is served."""
+
+    @property
+    def ready(self) -> bool:
+        """There is a worker that can answer."""
+        return any(worker.about and not worker.retired for worker in self._workers)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the model served said of itself; empty where no worker is ready."""
+        return next((worker.about for worker in self._workers if worker.about and not worker.retired), {})
+
+    def expected(self) -> float:
+        """Seconds that a listing that came now would wait for those before it."""
+        return self.costs.of(*self._inside) / max(1, sum(bool(worker.about) for worker in self._workers))
+
+    def admit(self) -> None:
+        """Raise Refused where a listing would wait too long, or nobody can answer it."""
+        if not self.ready:
+            raise Refused("no worker is ready: try again in a moment", 5)
+        if (wait := self.expected()) > self._settings.longest:
+            raise Refused(f"busy: {sum(self._inside)} listings wait, try again later", wait)
+
+    def ask(self, text: str | None, photo: bytes) -> asyncio.Future[tuple[dict[str, Any], int]]:
+        """Line a listing up. The future's result is its answer and the version that gave it; cancel it to leave."""
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(text, photo, loop.create_future(), loop.time())
+        self._inside[bool(photo)] += 1
+        ticket.answer.add_done_callback(lambda _: self._left(bool(photo)))
+        self._queue.append(ticket)
+        self._pump()
+        return ticket.answer
+
+    def _left(self, photo: bool) -> None:
+        self._inside[photo] -= 1
+        self._metrics.queued(sum(self._inside))
+
+    # Batches ---------------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Give batches to the workers that have room."""
+        self._metrics.queued(sum(self._inside))
+        while self._queue and (worker := self._free()) is not None:
+            if self._queue[0].tries and worker.batches:
+                return  # it goes alone: what is behind it in the same worker would be blamed as well
+            now = asyncio.get_running_loop().time()
+            due = self._queue[0].came + self._settings.pause
+            if len(self._queue) < self._settings.rows and now < due:
+                if self._timer is None:
+                    self._timer = asyncio.get_running_loop().call_at(due, self._on_time)
+                return
+            if batch := self._take():
+                self._send(worker, batch)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._pump()
+
+    def _free(self) -> Worker | None:
+        """The worker with the fewest batches, if it has room for another."""
+        there = [each for each in self._workers if each.free]
+        return min(there, key=lambda worker: len(worker.batches), default=None)
+
+    def _take(self) -> list[Ticket]:
+        """The next batch. A listing over which a worker died goes alone: it is not to take others with it."""
+        batch: list[Ticket] = []
+        photos = 0
+        while self._queue and len(batch) < self._settings.rows:
+            ticket = self._queue[0]
+            if ticket.answer.done():  # nobody waits for it any more
+                self._queue.popleft()
+                continue
+            photos += bool(ticket.photo)
+            if photos > PHOTOS or (ticket.tries and batch):
+                break
+            batch.append(self._queue.popleft())
+            if ticket.tries:
+                break
+        return batch
+
+    def _send(self, worker: Worker, batch: list[Ticket]) -> None:
+        loop = asyncio.get_running_loop()
+        self._batch += 1
+        if not worker.batches:
+            worker.busy_since = loop.time()
+            self._watch(worker)
+        worker.batches[self._batch] = batch
+        head = {"batch": self._batch, "listings": [(ticket.text, len(ticket.photo)) for ticket in batch]}
+        if worker.process.stdin is not None:
+            worker.process.stdin.write(frames.packed(head, [ticket.photo for ticket in batch]))
+        self._metrics.batched(len(batch))
+
+    def _watch(self, worker: Worker) -> None:
+        """Kill it if it does not answer in time."""
+        if worker.watch is not None:
+            worker.watch.cancel()
+        worker.watch = asyncio.get_running_loop().call_later(self._settings.timeout, self._hangs, worker)
+
+    def _hangs(self, worker: Worker) -> None:
+        if worker.batches:
+            say(f"a worker took more than {self._settings.timeout:g} s for a batch: it is killed")
+            worker.kill()
+
+    def _answered(self, worker: Worker, head: dict[str, Any]) -> None:
+        batch, now = worker.batches.pop(head["batch"]), asyncio.get_running_loop().time()
+        seconds, worker.busy_since = now - worker.busy_since, now
+        photos = sum(bool(ticket.photo) for ticket in batch)
+        self.costs.tell(len(batch) - photos, photos, seconds)
+        self._metrics.answered(seconds)
+        self._watch(worker)
+        for ticket, answer in zip(batch, head["answers"], strict=True):
+            if not ticket.answer.done():
+                ticket.answer.set_result((answer, worker.version.number))
+        if worker.retired:
+            worker.retire()
+        self._pump()
+
+    # Processes -------------------------------------------------------------------------------------------------------
+
+    async def start(self, version: Version) -> None:
+        """Have workers of this version take over; returns when one of them is ready.
+
+        Raises:
+            HeadstartError: they cannot load it. The version before goes on.
+        """
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        keepers = [asyncio.create_task(self._keep(version, first)) for _ in range(self._settings.workers)]
+        for each in keepers:
+            self._keepers.add(each)
+            each.add_done_callback(self._keepers.discard)
+        try:
+            await first
+        except HeadstartError:
+            for each in keepers:
+                each.cancel()
+            raise
+
+    async def stop(self) -> None:
+        """End all workers, those that have batches when they have answered them."""
+        self._stopping = True
+        for worker in self._workers:
+            worker.retire()
+        if self._keepers:
+            await asyncio.wait(self._keepers, timeout=self._settings.timeout)
+        for each in self._keepers:
+            each.cancel()
+        for worker in self._workers:
+            worker.kill()
+
+    async def _keep(self, version: Version, first: asyncio.Future[None]) -> None:
+        """Run a worker of this version, and another one when it dies, until a later version has taken over."""
+        pause = 1.0
+        while True:
+            worker = await self._spawned(version)
+            self._workers.append(worker)
+            try:
+                failed = await self._listen(worker, first)
+            finally:
+                worker.kill()
+                self._workers.remove(worker)
+                if worker.watch is not None:
+                    worker.watch.cancel()
+                self._metrics.ready(self._ready())
+            if not first.done() and not worker.about:
+                first.set_exception(HeadstartError(failed or f"a worker ended while it loaded {version.folder}"))
+                return
+            self._take_back(worker)
+            if self._stopping or worker.retired or version is not self.version:
+                return
+            pause = 1.0 if worker.about else min(2 * pause, LONGEST_PAUSE)
+            self._metrics.restarted()
+            say(f"a worker died{failed and f' ({failed})'}: another one starts in {pause:g} s")
+            await asyncio.sleep(pause)
+
+    async def _spawned(self, version: Version) -> Worker:
+        settings = self._settings
+        told = {
+            "model": str(version.folder),
+            "error_rate": settings.error_rate,
+            "coverage": settings.coverage,
+            "nice": NICE,
+        }
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "headstart.serve.worker", json.dumps(told)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // settings.workers))},
+        )
+        return Worker(version, process)
+
+    async def _listen(self, worker: Worker, first: asyncio.Future[None]) -> str:
+        """Take what it says until it ends; why it could not begin, where it says so."""
+        assert worker.process.stdout is not None
+        while (message := await frames.read_from(worker.process.stdout)) is not None:
+            head, _ = message
+            if "failed" in head:
+                return str(head["failed"])
+            if "ready" in head:
+                worker.about = head
+                self._came_up(worker, head["ready"])
+                if not first.done():
+                    first.set_result(None)
+            else:
+                self._answered(worker, head)
+        await worker.process.wait()
+        return ""
+
+    def _came_up(self, worker: Worker, seconds: dict[str, float]) -> None:
+        """It is ready: if of a later version, those of the one before are not asked any more."""
+        if self.version is not worker.version:
+            self.version = worker.version
+            self.costs = Costs(**seconds)
+            for other in self._workers:
+                if other.version is not worker.version:
+                    other.retire()
+        self._metrics.ready(self._ready())
+        self._pump()
+
+    def _take_back(self, worker: Worker) -> None:
+        """Line up again, first of all, what a dead worker had."""
+        for batch in reversed(worker.batches.values()):
+            for ticket in reversed(batch):
+                ticket.tries += 1
+                if ticket.tries < TRIES:
+                    self._queue.appendleft(ticket)
+                elif not ticket.answer.done():
+                    told = {"error": "this listing ended the worker that read it", "kind": "failed"}
+                    ticket.answer.set_result((told, worker.version.number))
+        self._pump()
+
+    def _ready(self) -> int:
+        return sum(bool(worker.about) and not worker.retired for worker in self._workers)
+
+    def memory(self) -> list[int]:
+        """Bytes of memory that each worker has."""
+        return [found for worker in self._workers if (found := _resident(worker.process.pid))]
+
+
+def _resident(process: int) -> int:
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
