@@ -1,6 +1,6 @@
 // Sends a listing to the model and tells its answer in plain words. What comes from a listing or from the server is only
 // ever text of a node: nothing here makes HTML of a string.
-import { WORDS } from "./words.js";
+import { LANGUAGES, certainty, decided, decimal, names, reading, say, share, speak } from "./telling.js";
 
 const at = id => document.getElementById(id);
 const { model, keys, bodyMb } = document.body.dataset;
@@ -8,7 +8,6 @@ const BODY = Number(bodyMb) * 2 ** 20; // bytes
 const PHOTO = Math.floor((BODY - 1e5) * 3 / 4); // base64 makes four bytes of three; the rest is for the text
 const PAUSE = 700; // ms without a key before the listing is sent
 const PATIENCE = 60_000; // ms; the server itself gives up sooner
-const LARGEST = 3; // categories that are suggested; see Rules in headstart/heads/calibration.py
 
 function make(tag, properties, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
@@ -29,24 +28,13 @@ function remember(storage, name, value) {
 
 const LANGUAGE = "headstart language", KEY = "headstart key";
 let language = [recalled("localStorage", LANGUAGE), ...navigator.languages.map(tag => tag.slice(0, 2).toLowerCase())]
-  .find(tag => Object.hasOwn(WORDS, tag)) ?? "en";
+  .find(tag => LANGUAGES.includes(tag)) ?? "en";
 
-function say(name, values = {}) {
-  const text = WORDS[language][name].replace(/ (?=[:;?!%])/g, "\u00a0");
-  return text.replace(/\{(\w+)\}/g, (_, value) => values[value]);
-}
-
-const decimal = number => number.toLocaleString(language, { maximumFractionDigits: 1 });
 const megabytes = bytes => decimal(bytes / 1e6);
 const limit = () => decimal(Math.floor(PHOTO / 1e5) / 10); // never more than is taken
 
-// Whole percents, and no certainty that nobody has.
-function share(probability) {
-  if (probability >= 0.995) return say("above");
-  return probability < 0.01 ? say("below") : `${Math.round(probability * 100)}\u00a0%`;
-}
-
-function speak() {
+function translate() {
+  speak(language);
   document.documentElement.lang = language;
   document.title = `${say("title")} · ${model}`;
   for (const node of document.querySelectorAll("[data-say]"))
@@ -61,7 +49,7 @@ at("languages").addEventListener("click", ({ target }) => {
   if (!target.value) return;
   language = target.value;
   remember("localStorage", LANGUAGE, language);
-  speak();
+  translate();
 });
 
 // --- The listing: what is typed, and a photo.
@@ -212,7 +200,10 @@ form.addEventListener("submit", event => {
   event.preventDefault();
   pressed();
 });
-at("again").addEventListener("click", pressed);
+at("again").addEventListener("click", () => {
+  form.querySelector("[type=submit]").focus({ preventScroll: true }); // the button, which had it, goes
+  pressed();
+});
 document.addEventListener("keydown", event => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing || event.repeat) return;
   event.preventDefault();
@@ -221,15 +212,16 @@ document.addEventListener("keydown", event => {
 
 // The answer to the listing as it is now, with what was given and which version answered.
 async function answered(signal) {
-  const given = { text: written(), image: photo !== null }, instance = {};
+  const given = { text: written(), image: photo !== null }, instance = {}, secret = key.value.trim();
   if (!given.text && !given.image) throw new Problem("noListing", { field: text });
-  if (!at("key-field").hidden && !key.value.trim()) throw new Problem("noKey", { field: key });
+  if (!secret && !at("key-field").hidden) throw new Problem("noKey", { field: key });
+  if (/[^\x21-\x7e]/.test(secret)) throw new Problem("wrongKey", { field: key }); // no header takes it
   if (given.text) instance.text = text.value;
   if (given.image) instance.image_bytes = { b64: await photo.encoded };
-  const body = new Blob([JSON.stringify({ instances: [instance] })]);
-  if (body.size > BODY) throw tooLarge();
+  const body = JSON.stringify({ instances: [instance] });
+  if (new Blob([body]).size > BODY) throw tooLarge();
   const headers = { "Content-Type": "application/json" };
-  if (key.value.trim()) headers.Authorization = `Bearer ${key.value.trim()}`;
+  if (secret) headers.Authorization = `Bearer ${secret}`;
   const response = await fetch(`v1/models/${encodeURIComponent(model)}:predict`, {
     method: "POST", headers, body, signal, cache: "no-store", redirect: "error",
   });
@@ -247,6 +239,7 @@ function failed(response, detail, given) {
   const wait = { again: true, values: () => ({ seconds }) };
   switch (response.status) {
     case 200: case 400:
+      if (!detail) return new Problem("broken", { again: true });
       if (!given.image || !/photo|image/i.test(detail)) return new Problem("refused", { detail, again: true });
       return new Problem(/pixels|too large|memory/.test(detail) ? "photoPixels" : "photoUnreadable", { detail, field: input });
     case 401: case 403:
@@ -290,21 +283,6 @@ function sentences({ name, values, detail }) {
   return told;
 }
 
-// What is done about the listing, and why: a heading and a sentence.
-function decided({ decision, candidates: count, read }) {
-  if (decision === "accept") return [say("accept"), say("acceptWhen")];
-  if (decision === "suggest")
-    return count === 1 ? [say("confirm"), say("confirmWhen")] : [say("among", { count }), say("amongWhen")];
-  const why = read === "nothing" ? "nothing" : count < 0 ? "uncalibrated" : count === 0 ? "unlike"
-    : count > LARGEST ? "many" : "undecided";
-  return [say("person"), say(why, { count })];
-}
-
-function certainty({ decision, probability }) {
-  const how = probability < 0.5 ? "unsure" : decision === "accept" && probability >= 0.9 ? "sure" : "likely";
-  return say(how, { share: share(probability) });
-}
-
 function verdict(answer) {
   const [heading, why] = decided(answer);
   const decision = make("div", { className: `decision ${answer.decision}` },
@@ -319,20 +297,8 @@ function verdict(answer) {
   ];
 }
 
-// The names in "a | b": a name may hold a bar itself, and those of the most probable categories are known.
-function names(joined, known) {
-  const found = [], mark = " | ";
-  while (joined) {
-    const whole = known.filter(name => joined === name || joined.startsWith(name + mark));
-    const [name] = [...whole, joined.split(mark, 1)[0]].sort((a, b) => b.length - a.length);
-    found.push(name);
-    joined = joined.slice(name.length + mark.length);
-  }
-  return found;
-}
-
 function details(answer) {
-  const { top, top_probability: shares, read, given, version } = answer;
+  const { top, top_probability: shares, read, version } = answer;
   const told = [];
   if (read !== "nothing") {
     const suggested = names(answer.suggested, top), others = suggested.filter(name => !top.includes(name));
@@ -343,11 +309,7 @@ function details(answer) {
     list.setAttribute("aria-labelledby", title.id);
     told.push(title, list);
   }
-  const sources = [say({ text: "readText", image: "readImage", "text+image": "readBoth" }[read] ?? "readText")];
-  if (given.text && !read.includes("text")) sources.push(say("unusedText"));
-  if (given.image && !read.includes("image")) sources.push(say("unusedImage"));
-  if (read === "nothing") sources.shift();
-  sources.push(say(version ? "model" : "unversioned", { model, version }));
+  const sources = [...reading(answer), say(version ? "model" : "unversioned", { model, version })];
   return [...told, make("p", { className: "note" }, sources.join(" "))];
 }
 
@@ -363,7 +325,7 @@ function bar(name, probability, possible) {
 
 at("key-field").hidden = keys !== "yes";
 key.value = recalled("sessionStorage", KEY);
-speak();
+translate();
 // What the browser kept of an earlier visit is a listing as well.
 if (input.files[0]) put(input.files[0]);
 else if (written()) changed();
