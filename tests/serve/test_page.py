@@ -205,7 +205,8 @@ def test_figures_are_no_surer_than_they_are(opened: Open) -> None:
         """async shares => {
             const { certainty, speak } = await import("/static/telling.js");
             speak("fr");
-            return shares.map(probability => ["accept", "person"].map(decision => certainty({ decision, probability })));
+            return shares.map(probability => ["accept", "person"].map(decision =>
+                certainty({ decision, probability })));
         }""",
         shares,
     )
