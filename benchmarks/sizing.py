@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 
 KINDS = ("text", "photo", "both")
@@ -151,30 +151,24 @@ def saved_by_gpu(figures: Figures) -> float:
 
 
 def crossover(figures: Figures) -> float:
-    """Photos a second, as a mean of the hours that the GPU is paid for, from which it is the cheaper one."""
-    return figures.gpu_price / saved_by_gpu(figures)
+    """Photos a second, as a mean of the hours that the GPU is paid for, from which it is cheaper; or infinity."""
+    most = saved_by_gpu(figures) * figures.gpu_photos
+    return figures.gpu_photos * figures.gpu_price / most if most >= figures.gpu_price else inf
 
 
 def gpu(figures: Figures) -> list[str]:
     """What encoding photos costs, in cores."""
     head = ("photos a second", "photos a day", "processors alone", "GPUs", "with GPUs: decoding + GPUs", "cheaper")
     body = []
-    for rate in sorted((50, 200, 500, crossover(figures), 1000, 1500, 5000)):
-        alone, decoding, gpus = (
-            rate / per_core(figures, "api", "photo"),
-            rate / figures.decoded,
-            gpus_for(figures, rate),
-        )
+    equal = crossover(figures)
+    for rate in sorted({50, 200, 500, equal, 1000, 1500, 5000} - {inf}):
+        alone, decoding = rate / per_core(figures, "api", "photo"), rate / figures.decoded
+        gpus = max(1, ceil(rate / figures.gpu_photos))
         together = decoding + gpus * figures.gpu_price
-        cheaper = "equal" if rate == crossover(figures) else "GPU" if together < alone else "processors"
+        cheaper = "equal" if rate == equal else "GPU" if together < alone else "processors"
         told = f"{said(decoding)} + {said(gpus * figures.gpu_price)} = {said(together)}"
         body.append((said(rate), f"{rate * 86_400 / 1e6:,.0f} million", said(alone), f"{gpus}", told, cheaper))
     return rows(head, body)
-
-
-def gpus_for(figures: Figures, rate: float) -> int:
-    """How many encode so many photos a second."""
-    return max(1, ceil(rate / figures.gpu_photos))
 
 
 def storage(figures: Figures) -> list[str]:
