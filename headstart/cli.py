@@ -14,6 +14,7 @@ from headstart.cli_serve import serve
 from headstart.errors import HeadstartError
 from headstart.options import (
     EXAMPLE,
+    Backend,
     BackendName,
     Coverage,
     Depth,
@@ -22,7 +23,10 @@ from headstart.options import (
     FineTuneMinutes,
     FusionName,
     HeadName,
+    RetryFailed,
+    Scheduler,
     Seed,
+    WorkerCount,
     takes_catalog,
     takes_new_listings,
 )
@@ -68,18 +72,10 @@ def demo(
 @takes_catalog
 def extract(
     request: "Request",
-    workers: Annotated[
-        int, typer.Option(min=1, help="Tasks at a time. With 1 the process itself encodes, on all its cores.")
-    ] = 1,
-    backend: Annotated[
-        BackendName, typer.Option(help="What runs the workers; dask and ray need the extra of that name.")
-    ] = BackendName.loky,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a running Dask or Ray cluster, such as tcp://10.0.0.5:8786.")
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what could not be encoded before.")
-    ] = False,
+    workers: WorkerCount = 1,
+    backend: Backend = BackendName.loky,
+    scheduler: Scheduler = None,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Read every listing once and keep its vectors; what is kept already is not read again."""
     from headstart.extract.backends import Workers
@@ -325,15 +321,21 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="File ending in .csv, .parquet or .jsonl; else stdout.")] = None,
     error_rate: ErrorRate = 0.02,
     coverage: Coverage = 0.95,
+    workers: WorkerCount = 1,
+    backend: Backend = BackendName.loky,
+    scheduler: Scheduler = None,
+    retry_failed: RetryFailed = False,
 ) -> None:
     """Give every listing a category and its probability: accept it, suggest a few, or send the listing to a person."""
     from headstart import modelling
+    from headstart.extract.backends import Workers
     from headstart.heads.classifier import Classifier
     from headstart.predictions import check_out
 
     if out is not None:
         check_out(out)
-    modelling.predict(Classifier.load(model), request, out, error_rate, coverage)
+    encoding = Workers(workers, backend.value, scheduler)
+    modelling.predict(Classifier.load(model), request, out, error_rate, coverage, encoding, retry_failed)
     if out is not None:
         say(f"predictions are in {out}")
 

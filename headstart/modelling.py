@@ -11,6 +11,7 @@ import numpy as np
 
 from headstart.embeddings.features import Features
 from headstart.errors import ModelError
+from headstart.extract.backends import Workers
 from headstart.extract.registry import encoder
 from headstart.labelled import Labelled, apart, labelled, say_judges
 from headstart.progress import say
@@ -339,14 +340,26 @@ def leaderboard(found: Leaderboard) -> tables.Table:
     return Table(header, tuple(rows))
 
 
-def predict(classifier: Classifier, request: Request, out: Path | None, error_rate: float, coverage: float) -> None:
-    """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written."""
-    from headstart.predictions import write_predictions
+def predict(
+    classifier: Classifier,
+    request: Request,
+    out: Path | None,
+    error_rate: float,
+    coverage: float,
+    workers: Workers | None = None,
+    retry_failed: bool = False,
+) -> None:
+    """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written.
+
+    Vectors that are not kept yet are made and kept first, by these workers. Memory goes with `predictions.BATCH`, not
+    with the catalogue.
+    """
+    from headstart.predictions import BATCH, write_predictions
 
     encoders = encoders_of(classifier)
-    read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders)
+    read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders, workers, retry_failed)
     texts = read.texts() if classifier.config_.words else None
-    write_predictions(classifier, read.features, out, error_rate, coverage, texts)
+    write_predictions(classifier, read.parts(BATCH), out, error_rate, coverage, texts, len(read.keys))
 
 
 def encoders_of(classifier: Classifier) -> list[Encoder]:

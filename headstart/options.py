@@ -39,6 +39,16 @@ class BackendName(StrEnum):
     ray = "ray"
 
 
+WorkerCount = Annotated[
+    int, typer.Option("--workers", min=1, help="Tasks at a time. With 1 the process itself encodes, on all its cores.")
+]
+Backend = Annotated[BackendName, typer.Option(help="What runs the workers; dask and ray need the extra of that name.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a running Dask or Ray cluster, such as tcp://10.0.0.5:8786.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what could not be encoded before.")]
+
+
 class HeadName(StrEnum):
     """Which vectors a head reads."""
 

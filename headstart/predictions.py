@@ -11,7 +11,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
 from headstart.answers import answer
@@ -30,16 +29,16 @@ if TYPE_CHECKING:
 RANKS = ("", "second_", "third_")
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 BATCH = 16_384
-"""Listings in memory at a time."""
+"""Listings in memory at a time, of however many."""
 
 
 def predictions(
     classifier: Classifier,
-    features: Features,
+    parts: Iterable[Features],
     rules: Rules | None = None,
     texts: Iterable[str | None] | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """One row a listing, `BATCH` of them at a time; at least one batch.
+    """One row a listing, a batch for each part.
 
     Columns:
 
@@ -52,18 +51,16 @@ def predictions(
 
     Args:
         classifier: fitted or loaded.
-        features: n listings.
+        parts: the listings, some at a time: `Read.parts`.
         rules: what decides, from `Classifier.rules`.
-        texts: of each listing, where words are a member of the classifier; asked for in order.
+        texts: of each listing, where words are a member of the classifier; asked for in order, part by part.
 
     Raises:
         ModelError: what `Classifier.predict_proba` refuses.
     """
     given = iter(texts) if texts is not None else None
-    for start in range(0, max(1, len(features)), BATCH):
-        rows = np.arange(start, min(start + BATCH, len(features)))
-        part = features.take(rows) if len(rows) < len(features) else features
-        said = list(islice(given, len(rows))) if given is not None else None
+    for part in parts:
+        said = list(islice(given, len(part))) if given is not None else None
         found = answer(classifier, part, rules, said)
         columns: dict[str, pa.Array] = {"id": pa.array(list(part.ids), pa.string())}
         for rank, prefix in enumerate(RANKS[: found.top.shape[1]]):
@@ -78,13 +75,23 @@ def predictions(
 
 def write_predictions(
     classifier: Classifier,
-    features: Features,
+    parts: Iterable[Features],
     out: Path | None,
     error_rate: float = 0.02,
     coverage: float = 0.95,
     texts: Iterable[str | None] | None = None,
+    rows: int | None = None,
 ) -> None:
     """Write `predictions` to a file, by its suffix, or as CSV to stdout where there is none.
+
+    Args:
+        classifier: fitted or loaded.
+        parts: the listings, some at a time; at least one part.
+        out: the file, or None.
+        error_rate: of `Classifier.rules`, as the next is.
+        coverage: the same.
+        texts: as in `predictions`.
+        rows: how many listings they are in all, if that is known, for the progress bar.
 
     Raises:
         HeadstartError: a suffix that is not known, or a file that cannot be written.
@@ -98,15 +105,18 @@ def write_predictions(
         rules = classifier.rules(error_rate, coverage)
         _say_what_holds(classifier, rules, error_rate, coverage)
     decided: Counter[str] = Counter()
+    classified = 0
 
     def write(file: BinaryIO) -> None:
-        batches = predictions(classifier, features, rules, texts)
+        nonlocal classified
+        batches = predictions(classifier, parts, rules, texts)
         first = next(batches)
         add_to = rows_writer(".csv" if out is None else out.suffix, file, first.schema)
-        with add_to as add, progress("classifying", len(features)) as advance:
+        with add_to as add, progress("classifying", rows) as advance:
             for batch in chain([first], batches):
                 add(batch)
                 advance(len(batch))
+                classified += len(batch)
                 if "decision" in batch.schema.names:
                     decided.update(batch.column("decision").to_pylist())
 
@@ -119,7 +129,7 @@ def write_predictions(
         except OSError as error:
             raise HeadstartError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
     told = ", ".join(f"{action} {decided[action]:,}" for action in (ACCEPT, SUGGEST, PERSON) if decided)
-    say(f"{len(features):,} listings classified{told and ': '}{told}")
+    say(f"{classified:,} listings classified{told and ': '}{told}")
 
 
 def _say_what_holds(classifier: Classifier, rules: Rules, error_rate: float, coverage: float) -> None:

@@ -157,6 +157,11 @@ class Read:
             found |= known.get(keys)[0] & there
         return found
 
+    def parts(self, rows: int) -> Iterator[Features]:
+        """The features, `rows` listings at a time: what a part looked up is forgotten with it."""
+        for start in range(0, len(self.keys), rows):
+            yield open_features(self.keys.part(start, start + rows), self.stores)
+
     def texts(self) -> Iterator[str | None]:
         """The text of each listing, read from the catalogue once more; CatalogError where other listings are there."""
         return self.catalog.texts(self.features.ids)

@@ -94,6 +94,19 @@ def test_predict_reads_new_listings_with_the_columns_of_the_model(extracted: Pat
         assert row["probability"] + row["second_probability"] + row["third_probability"] == pytest.approx(1, abs=1e-3)
 
 
+def test_predict_tries_again_what_failed_only_when_told(extracted: Path) -> None:
+    (extracted / "photos" / "bad.jpg").write_bytes(b"\xff\xd8no photo")
+    (extracted / "bad.csv").write_text("sku,titre,photo\nb1,montre quartz,bad.jpg\n")
+    for attempts, more in ((1, ()), (1, ()), (2, ("--retry-failed",))):
+        done = headstart_here(
+            "predict", "model", "bad.csv", "--images", "photos", "--out", "b.csv", *more, cwd=extracted
+        )
+        assert done.returncode == 0, done.stderr
+        failures = json.loads(headstart_here("store", "failures", "--json", cwd=extracted).stdout)
+        assert [each["attempts"] for each in failures if each["listing"] == "b1"] == [attempts]
+    assert next(csv.DictReader((extracted / "b.csv").open()))["read"] == "text"
+
+
 def test_new_listings_need_neither_a_category_nor_what_the_head_does_not_read(extracted: Path) -> None:
     done = headstart_here("train", "listings.csv", "--head", "text", "--save", "words", cwd=extracted)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ import pytest
 from catalogs import NAMES, draw_features, texts_of
 from headstart.errors import HeadstartError, ModelError
 from headstart.heads.classifier import Classifier
-from headstart.predictions import BATCH, predictions, write_predictions
+from headstart.predictions import predictions, write_predictions
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_each_row_says_the_category_and_what_to_do(tmp_path: Path, classifier: C
     features = replace(features, present=present)
     texts = texts_of(features)
     texts[7] = None
-    write_predictions(classifier, features, tmp_path / "said.csv", 0.05, 0.9, texts)
+    write_predictions(classifier, [features], tmp_path / "said.csv", 0.05, 0.9, texts)
     rows = written(tmp_path / "said.csv")
     assert list(rows[0]) == [
         "id", "category", "probability", "decision", "suggested", "second_category", "second_probability",
@@ -69,7 +69,7 @@ def test_each_row_says_the_category_and_what_to_do(tmp_path: Path, classifier: C
 def test_every_format_says_the_same(tmp_path: Path, classifier: Classifier) -> None:
     features = draw_features(30, seed=2)
     for suffix in ("csv", "parquet", "jsonl"):
-        write_predictions(classifier, features, tmp_path / f"said.{suffix}", texts=texts_of(features))
+        write_predictions(classifier, [features], tmp_path / f"said.{suffix}", texts=texts_of(features))
     rows = written(tmp_path / "said.jsonl")
     assert len(rows) == 30
     assert written(tmp_path / "said.parquet") == rows
@@ -79,35 +79,35 @@ def test_every_format_says_the_same(tmp_path: Path, classifier: Classifier) -> N
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
-def test_many_listings_are_classified_batch_by_batch(tmp_path: Path, classifier: Classifier, suffix: str) -> None:
-    small = draw_features(50, seed=3)
-    count = BATCH + 100
-    many = replace(small.take(np.arange(count) % 50), ids=tuple(map(str, range(count))))
-    asked = 0
+def test_many_listings_are_classified_part_by_part(
+    tmp_path: Path, classifier: Classifier, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features, asked = draw_features(150, seed=3), []
+    parts = [features.take(np.arange(start, min(start + 40, 150))) for start in range(0, 150, 40)]
 
     def texts() -> Iterator[str | None]:
-        nonlocal asked
-        for row in range(count):
-            asked += 1
-            yield texts_of(small)[row % 50] if row < 50 or row >= BATCH else None
+        for text in texts_of(features):
+            asked.append(text)
+            yield text
 
-    batches = predictions(classifier, many, texts=texts())
+    batches = predictions(classifier, iter(parts), texts=texts())
     first = next(batches)
-    assert (len(first), asked) == (BATCH, BATCH), "no more is read than is classified"
-    assert [len(batch) for batch in batches] == [100]
-    write_predictions(classifier, many, tmp_path / f"said.{suffix}", texts=texts())
-    rows = written(tmp_path / f"said.{suffix}")
-    assert [row["id"] for row in rows] == list(many.ids)
-    write_predictions(classifier, small, tmp_path / f"few.{suffix}", texts=texts_of(small))
-    few = written(tmp_path / f"few.{suffix}")
-    for row in (*range(50), *range(BATCH, count)):
-        assert rows[row]["category"] == few[row % 50]["category"]
-        assert rows[row]["decision"] == few[row % 50]["decision"]
+    assert (len(first), len(asked)) == (40, 40), "no more is read than is classified"
+    assert [len(batch) for batch in batches] == [40, 40, 30]
+    write_predictions(classifier, iter(parts), tmp_path / f"parts.{suffix}", texts=texts())
+    write_predictions(classifier, [features], tmp_path / f"whole.{suffix}", texts=texts())
+    assert capsys.readouterr().err.count("150 listings classified") == 2
+    rows, whole = (written(tmp_path / f"{name}.{suffix}") for name in ("parts", "whole"))
+    assert [row["id"] for row in rows] == list(features.ids)
+    for row, other in zip(rows, whole, strict=True):
+        chances = [(float(row.pop(name)), float(other.pop(name))) for name in list(row) if "probability" in name]
+        assert row == other
+        assert all(one == pytest.approx(two, abs=2e-4) for one, two in chances)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
 def test_no_listing_makes_no_row(tmp_path: Path, classifier: Classifier, suffix: str) -> None:
-    write_predictions(classifier, draw_features(5).take(np.arange(0)), tmp_path / f"none.{suffix}", texts=[])
+    write_predictions(classifier, [draw_features(5).take(np.arange(0))], tmp_path / f"none.{suffix}", texts=[])
     assert written(tmp_path / f"none.{suffix}") == []
     if suffix == "csv":
         assert (tmp_path / "none.csv").read_text().startswith('"id","category","probability","decision"')
@@ -115,7 +115,7 @@ def test_no_listing_makes_no_row(tmp_path: Path, classifier: Classifier, suffix:
 
 def test_without_a_file_it_is_csv_on_stdout(classifier: Classifier, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     features = draw_features(5)
-    write_predictions(classifier, features, None, texts=texts_of(features))
+    write_predictions(classifier, [features], None, texts=texts_of(features))
     out, err = capfdbinary.readouterr()
     assert [row["id"] for row in csv.DictReader(out.decode().splitlines())] == list(features.ids)
     assert b"decision" not in err
@@ -127,7 +127,7 @@ def test_where_nothing_is_known_of_its_errors_no_decision_is_given_and_that_is_s
     features = draw_features(6)
     classifier = Classifier().fit(features, groups=np.zeros(6, int))
     assert not classifier.calibrated_
-    write_predictions(classifier, draw_features(BATCH + 1), tmp_path / "said.csv")
+    write_predictions(classifier, [draw_features(5), draw_features(6)], tmp_path / "said.csv")
     assert not {"decision", "suggested"} & set(written(tmp_path / "said.csv")[0])
     assert capsys.readouterr().err.count("no decision is given") == 1
 
@@ -135,11 +135,11 @@ def test_where_nothing_is_known_of_its_errors_no_decision_is_given_and_that_is_s
 def test_what_is_refused_leaves_no_file(tmp_path: Path, classifier: Classifier) -> None:
     features = draw_features(5)
     with pytest.raises(ModelError, match="reads words as well"):
-        write_predictions(classifier, features, tmp_path / "said.csv")
+        write_predictions(classifier, [features], tmp_path / "said.csv")
     with pytest.raises(HeadstartError, match="error rate 2"):
-        write_predictions(classifier, features, tmp_path / "said.csv", error_rate=2, texts=texts_of(features))
+        write_predictions(classifier, [features], tmp_path / "said.csv", error_rate=2, texts=texts_of(features))
     with pytest.raises(HeadstartError, match=r"said.xlsx has no suffix that is known: end it with one of .csv"):
-        write_predictions(classifier, features, tmp_path / "said.xlsx", texts=texts_of(features))
+        write_predictions(classifier, [features], tmp_path / "said.xlsx", texts=texts_of(features))
     with pytest.raises(ModelError, match="3 texts for 5 listings"):
-        write_predictions(classifier, features, tmp_path / "said.csv", texts=texts_of(features)[:3])
+        write_predictions(classifier, [features], tmp_path / "said.csv", texts=texts_of(features)[:3])
     assert list(tmp_path.iterdir()) == []

@@ -83,6 +83,9 @@ class Gathered(Mapping[str, np.ndarray]):
             self._made[name] = self._sources[name](None)
         return self._made[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._sources  # a Mapping's own would gather the matrix to say so
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._sources)
 

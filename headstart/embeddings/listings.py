@@ -7,6 +7,7 @@ which vectors no catalogue needs any more. After Arrow's bytes the file has 32 m
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import tempfile
@@ -117,6 +118,12 @@ class Listings:
     def __len__(self) -> int:
         """How many there are."""
         return int(self._table.num_rows)
+
+    def part(self, start: int, stop: int) -> Listings:
+        """The listings from one row up to another, or the last; nothing is copied."""
+        part = copy.copy(self)
+        part._table = self._table.slice(start, stop - start)
+        return part
 
     @property
     def ids(self) -> Column:

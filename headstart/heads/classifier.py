@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +22,7 @@ from headstart.heads.control import Control
 from headstart.heads.fusion import Fusion
 from headstart.heads.members import evidence, members_of
 from headstart.heads.nested import Listings, Panel, whole_side
+from headstart.heads.network import traced
 from headstart.heads.saved import CARD, CLASSIFIER, read_network
 from headstart.runtime import now, versions
 from headstart.sealed import read_folder, write_folder
@@ -54,6 +55,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         seconds_: what the fit took.
         columns_: how the catalogue it was fitted on was read, for `headstart predict`; JSON values.
     """
+
+    _functions: list[Callable[..., np.ndarray]] | None = None
 
     def __init__(
         self,
@@ -138,6 +141,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         panel = Panel(listings, [side], members, self.seed)
         fused = panel.fuse(members, 0)
         self._networks = [panel.network(member, 0) for member in members if member is not None]
+        self._functions = None
         self._control = (
             Control().fit(texts, codes, listings.classes) if self.config_.words and texts is not None else None
         )
@@ -286,6 +290,16 @@ class Classifier(ClassifierMixin, BaseEstimator):
             self._networks = [read_network(part, len(self.classes_)) for part in self._kept]
         return self._networks
 
+    def _asking(self) -> list[Callable[..., np.ndarray]]:
+        """Each network as a function."""
+        if self._functions is None:
+            self._functions = [traced(each) for each in self.networks_]
+        return self._functions
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what TensorFlow has traced, which is traced again where it is needed."""
+        return {**super().__getstate__(), "_functions": None}
+
     def _given(self, X: Features | np.ndarray, y: Any) -> tuple[Features, Sequence[Any]]:
         """What `fit` is given, as Features and as many labels."""
         if isinstance(X, Features):
@@ -317,10 +331,10 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def _opinions(self, features: Features, texts: Sequence[str | None] | None) -> np.ndarray:
         """Log-probabilities of each member, float32 ``(M, n, K)``."""
         said = []
-        for member, network in zip(self.config_.members(), self.networks_, strict=True):
+        for member, ask in zip(self.config_.members(), self._asking(), strict=True):
             inputs = [np.asarray(features.vectors[name], np.float32) for name in member.encoders]
             inputs.append(np.stack([features.present[name] for name in member.encoders], axis=1).astype(np.float32))
-            said.append(np.log(np.maximum(network(inputs, training=False).numpy(), 1e-30)))
+            said.append(np.log(np.maximum(ask(*inputs), 1e-30)))
         if self._control is not None and texts is not None:
             said.append(self._control.log_probabilities(texts).astype(np.float32))
         return np.array(said)

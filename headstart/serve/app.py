@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -64,7 +65,7 @@ class Refusal(Exception):
         headers = {} if self.after is None else {"Retry-After": str(max(1, math.ceil(self.after)))}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if self.status in (408, 413, 429):  # the rest of the body is not waited for
+        if self.status == 408:
             headers["Connection"] = "close"
         return JSONResponse({"error": str(self)}, self.status, headers)
 
@@ -222,6 +223,10 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(Refusal)
     async def refused(_: Request, error: Refusal) -> Response:
         return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def unfit(_: Request, error: RequestValidationError) -> Response:
+        return Refusal(400, f"{error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}").response()
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:

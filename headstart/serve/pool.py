@@ -28,8 +28,8 @@ OUTSTANDING = 2
 """Batches that a worker has: one that it is at, and one whose photos are decoded meanwhile."""
 PHOTOS = 8
 """In a batch, at most: more gain little on a processor, and texts behind them would wait for half a second."""
-TRIES = 3
-"""Workers that may die over a listing before it is to blame."""
+TRIES = 2
+"""Workers that may die over a listing before it is to blame: one with others, then one over it alone."""
 MEMORY = 0.2
 """How much of a listing's cost so far a new measurement replaces."""
 NICE = 5
@@ -108,6 +108,16 @@ class Worker:
     watch: asyncio.TimerHandle | None = None
     retired: bool = False
 
+    @property
+    def free(self) -> bool:
+        """It can be given a batch."""
+        return bool(self.about) and not self.retired and len(self.batches) < OUTSTANDING and not self._suspects
+
+    @property
+    def _suspects(self) -> bool:
+        """It is at a listing over which another worker died, alone."""
+        return any(ticket.tries for batch in self.batches.values() for ticket in batch)
+
     def retire(self) -> None:
         """Let it end when it has answered what it has."""
         self.retired = True
@@ -180,6 +190,8 @@ class Pool:
         """Give batches to the workers that have room."""
         self._metrics.queued(sum(self._inside))
         while self._queue and (worker := self._free()) is not None:
+            if self._queue[0].tries and worker.batches:
+                return  # it goes alone: what is behind it in the same worker would be blamed as well
             now = asyncio.get_running_loop().time()
             due = self._queue[0].came + self._settings.pause
             if len(self._queue) < self._settings.rows and now < due:
@@ -195,7 +207,7 @@ class Pool:
 
     def _free(self) -> Worker | None:
         """The worker with the fewest batches, if it has room for another."""
-        there = [each for each in self._workers if each.about and not each.retired and len(each.batches) < OUTSTANDING]
+        there = [each for each in self._workers if each.free]
         return min(there, key=lambda worker: len(worker.batches), default=None)
 
     def _take(self) -> list[Ticket]:

@@ -17,6 +17,9 @@ from headstart.progress import say
 
 HEAD_SECONDS = 10.0
 """Until the whole head of a request must be here."""
+REQUEST_SECONDS = 30.0
+"""Until its body must be here, too; the application refuses it sooner, and what comes after that is read and dropped:
+to close at once would take the answer from a client that is still sending."""
 CONNECTIONS = 2048
 """Open at once, at most; further ones are told so."""
 BACKLOG = 1024
@@ -106,7 +109,7 @@ class Closing:
 
 
 class Impatient(HttpToolsProtocol):
-    """A connection whose next request must begin in time and whose head must come whole in time."""
+    """A connection on which each request must come whole in time, also one that was answered before its end."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -119,16 +122,20 @@ class Impatient(HttpToolsProtocol):
         self._wait()
 
     def on_headers_complete(self) -> None:
-        self._come()
+        self._wait(REQUEST_SECONDS)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._come()
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._come()
         super().connection_lost(exc)
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float = HEAD_SECONDS) -> None:
         self._come()
-        self._late = self.loop.call_later(HEAD_SECONDS, self._too_late)
+        self._late = self.loop.call_later(seconds, self._too_late)
 
     def _come(self) -> None:
         if self._late is not None:

@@ -60,9 +60,7 @@ def _serve(pipeline: Pipeline, requests: BinaryIO, replies: BinaryIO) -> None:
         def receive() -> None:
             while (message := frames.read(requests)) is not None:
                 head, photos = message
-                listings = [
-                    Listing(text, photo) for (text, _), photo in zip(head["listings"], _cut(head, photos), strict=True)
-                ]
+                listings = [Listing(text, photo) for text, photo in _cut(head["listings"], photos)]
                 waiting.put((head["batch"], [threads.submit(pipeline.prepare, each) for each in listings]))
             waiting.put(None)
 
@@ -72,10 +70,10 @@ def _serve(pipeline: Pipeline, requests: BinaryIO, replies: BinaryIO) -> None:
             _send(replies, {"batch": number, "answers": _answers(pipeline, preparing)})
 
 
-def _cut(head: dict[str, Any], photos: bytes) -> Iterator[bytes]:
+def _cut(listings: list[tuple[str | None, int]], photos: bytes) -> Iterator[tuple[str | None, bytes]]:
     start = 0
-    for _, size in head["listings"]:
-        yield photos[start : start + size]
+    for text, size in listings:
+        yield text, photos[start : start + size]
         start += size
 
 

@@ -179,7 +179,8 @@ def test_taking_gathers_nothing_until_it_is_asked_for() -> None:
 
     matrices = Gathered({"a": source})
     taken = matrices.take(np.array([5, 7, 9])).take(np.array([2, 0]))
-    assert asked == [] and list(taken) == ["a"] and len(taken) == 1
+    assert "a" in taken and list(taken) == ["a"] and len(taken) == 1
+    assert asked == []
     assert taken["a"].tolist() == [9, 5] and taken["a"].tolist() == [9, 5]
     assert asked == [[9, 5]], "only the rows that are wanted, and once"
     assert matrices["a"][3] == 3 and matrices.take(np.array([4]))["a"].tolist() == [4]

@@ -83,6 +83,19 @@ def test_columns_are_sequences(path: Path) -> None:
         ids[5]
 
 
+def test_a_part_is_what_a_slice_is(path: Path) -> None:
+    listings = Listings(path)
+    keys, there = listings.keys("text")
+    for start in range(6):
+        for stop in (start, start + 2, start + 9):
+            part = listings.part(start, stop)
+            assert (len(part), part.ids) == (len(listings.ids[start:stop]), listings.ids[start:stop])
+            assert part.labels == listings.labels[start:stop]
+            assert np.array_equal(part.keys("text")[0], keys[:, start:stop])
+            assert np.array_equal(part.keys("text")[1], there[start:stop])
+    assert listings.part(1, 5).part(1, 3).ids == ["3", "4"] and len(listings) == 5
+
+
 def test_keys_of_a_slice_are_the_slice_s() -> None:
     every: list[bytes | None] = [None if number % 3 == 0 else bytes([number] * 16) for number in range(10)]
     column = pa.array(every, pa.binary(16))

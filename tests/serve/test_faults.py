@@ -1,0 +1,239 @@
+"""What goes wrong in production, done for real: killed and stopped workers, signals, new versions, slow clients."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import commands
+from headstart.runtime import tensorflow
+from serving import PREDICT, Server, photo, serving, trained
+
+CLIENTS = 6
+
+
+class Load:
+    """Clients that ask without a pause, each on a connection of its own, and check every answer."""
+
+    def __init__(self, server: Server, body: dict[str, Any], right: str) -> None:
+        self.answered: list[int] = []
+        self.versions: set[str] = set()
+        self.wrong: list[str] = []
+        self.lost: list[str] = []
+        self._server, self._body, self._right, self._on = server, body, right, True
+        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._server.url, timeout=60) as client:
+            while self._on:
+                try:
+                    response = client.post(PREDICT, json=self._body)
+                except httpx.ConnectError:  # nobody listens any more: it was not taken
+                    return
+                except httpx.HTTPError as error:
+                    self.lost.append(repr(error))
+                    return
+                self.answered.append(response.status_code)
+                self.versions.add(response.headers.get("X-Model-Version", ""))
+                if response.status_code == 200 and response.json()["predictions"][0]["category"] != self._right:
+                    self.wrong.append(response.text)
+
+    def end(self) -> None:
+        """No more requests; wait for the answers."""
+        self._on = False
+        for each in self._threads:
+            each.join()
+
+
+@contextmanager
+def loading(server: Server, shop: Path) -> Iterator[Load]:
+    load = Load(
+        server, {"instances": [{"text": "drap coton", "image_bytes": photo(shop / "photos" / "1.jpg")}]}, "Linge"
+    )
+    for each in load._threads:
+        each.start()
+    try:
+        server.until(lambda: len(load.answered) > 2 * CLIENTS)
+        yield load
+    finally:
+        load.end()
+
+
+def test_a_polite_end_loses_no_request(shop: Path) -> None:
+    with serving(shop / "model") as server, loading(server, shop) as load:
+        before = len(load.answered)
+        assert server.end() == 0
+        load.end()
+        assert len(load.answered) > before
+        assert set(load.answered) == {200}
+        assert (load.lost, load.wrong) == ([], [])
+        assert "ending" in server.said
+
+
+def test_a_killed_worker_is_replaced_and_its_requests_are_answered(shop: Path) -> None:
+    with serving(shop / "model", "--drain-seconds", "0") as server, loading(server, shop) as load:
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGKILL)
+        server.until(lambda: not server.ready())
+        refused = server.predict({"text": "puzzle"})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        server.until(server.ready)
+        answered = len(load.answered)
+        server.until(lambda: len(load.answered) > answered + CLIENTS)
+        load.end()
+        assert set(load.answered) == {200, 503}
+        assert (load.lost, load.wrong) == ([], [])
+        assert server.metric("headstart_worker_restarts_total") == 1
+        assert server.workers() != [worker]
+
+
+def test_with_two_workers_the_death_of_one_is_not_seen(shop: Path) -> None:
+    with serving(shop / "model", "--workers", "2", "--drain-seconds", "0") as server:
+        server.until(lambda: server.metric("headstart_workers_ready") == 2)
+        with loading(server, shop) as load:
+            os.kill(server.workers()[0], signal.SIGKILL)
+            server.until(lambda: server.metric("headstart_worker_restarts_total") == 1)
+            assert server.ready()
+            server.until(lambda: server.metric("headstart_workers_ready") == 2)
+        assert set(load.answered) == {200}
+        assert (load.lost, load.wrong) == ([], [])
+
+
+def test_a_worker_that_hangs_is_killed(shop: Path) -> None:
+    with serving(shop / "model", "--timeout", "2", "--drain-seconds", "0") as server:
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGSTOP)
+        late = server.predict({"text": "puzzle"})
+        assert (late.status_code, late.json()) == (504, {"error": "no answer within 2 s: try again"})
+        server.until(lambda: server.metric("headstart_worker_restarts_total") == 1)
+        server.until(server.ready)
+        assert server.predict({"text": "puzzle"}).status_code == 200
+        assert "it is killed" in server.said
+
+
+def test_new_versions_are_served_without_a_gap(shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop / "model", tmp_path / "models" / "1")
+    trained(shop, "other", "--l2", "2")
+    with serving(tmp_path / "models", "--watch", "--drain-seconds", "0") as server, loading(server, shop) as load:
+        (tmp_path / "models" / "2").mkdir()  # half a one: not looked at before its card is there
+        shutil.copytree(shop / "other", tmp_path / "models" / "2", dirs_exist_ok=True)
+        server.until(lambda: "2" in load.versions)
+        server.until(lambda: len(server.workers()) == 1)
+        load.end()
+        assert (set(load.answered), load.versions) == ({200}, {"1", "2"})
+        assert (load.lost, load.wrong) == ([], [])
+        assert server.predict({"text": "puzzle"}, path="/v1/models/model/versions/1:predict").status_code == 404
+        damaged = tmp_path / "models" / "3"
+        shutil.copytree(shop / "model", damaged)
+        next(damaged.glob("head-0-*.keras")).write_bytes(b"no network")
+        server.until(lambda: "version 3 cannot be served" in server.said)
+        newest, served = server.http.get("/v1/models/model").json()["model_version_status"]
+        assert (newest["version"], newest["state"], served["version"], served["state"]) == (
+            "3",
+            "END",
+            "2",
+            "AVAILABLE",
+        )
+        assert "is not the one" in newest["status"]["error_message"]
+        assert server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2"
+
+
+def test_a_classifier_saved_again_in_its_place_is_served_too(shop: Path, tmp_path: Path) -> None:
+    shutil.copytree(shop / "model", tmp_path / "model")
+    trained(shop, "another", "--l2", "4")
+    with serving(tmp_path / "model", "--watch", "--drain-seconds", "0") as server:
+        for part in (shop / "another").iterdir():
+            if part.suffix != ".json":
+                shutil.copy(part, tmp_path / "model" / part.name)
+        shutil.copy(shop / "another" / "classifier.json", tmp_path / "model" / "aside")
+        (tmp_path / "model" / "aside").rename(tmp_path / "model" / "classifier.json")
+        server.until(lambda: server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2")
+
+
+def test_a_listing_that_ends_its_worker_takes_no_other_with_it(shop: Path, tmp_path: Path) -> None:
+    """A graph that aborts its process when it reads a certain word, as a decoder's fault would."""
+    tf = tensorflow()
+
+    def call(texts: Any) -> Any:
+        bad = tf.reduce_any(tf.strings.regex_full_match(texts, ".*poison.*"))
+        tf.cond(bad, lambda: tf.raw_ops.Abort(error_msg="", exit_without_error=False) and None, lambda: None)
+        return tf.cast(tf.strings.to_hash_bucket_fast(texts, 50)[:, None], tf.float32) * tf.ones((1, 4))
+
+    module = tf.train.Checkpoint()
+    module.__call__ = tf.function(call, input_signature=[tf.TensorSpec([None], tf.string)])
+    tf.saved_model.save(module, str(tmp_path / "fragile"))
+    shutil.copy(shop / "listings.csv", tmp_path)
+    done = commands.headstart_here(
+        "train", "listings.csv", "--id", "sku", "--text", "titre", "--label", "rayon",
+        "--encoder", "hub:fragile", "--save", "model", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with serving(tmp_path / "model", "--drain-seconds", "0") as server:
+        found: dict[str, httpx.Response] = {}
+
+        def ask(text: str) -> None:
+            found[text] = server.predict({"text": text})
+
+        threads = [
+            threading.Thread(target=ask, args=(text,)) for text in ("puzzle", "montre", "poison", "drap", "tasse")
+        ]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert found.pop("poison").json() == {"error": "instances[0]: this listing ended the worker that read it"}
+        assert {each.status_code for each in found.values()} == {200}
+        assert server.metric("headstart_worker_restarts_total") == 2
+
+
+def test_clients_that_say_nothing_or_dribble_hold_up_nobody(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred of them; and each is told, or hung up on, in the end."""
+    with serving(shop / "model", "--drain-seconds", "0") as server:
+        address = ("127.0.0.1", httpx.URL(server.url).port or 0)
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n".encode()
+        beginnings = (b"", head[:20], head, head + b"\r\n" + b"{")
+        slow = [socket.create_connection(address) for _ in range(200)]
+        for number, each in enumerate(slow):
+            each.sendall(beginnings[number % 4])
+        started = time.monotonic()
+        while time.monotonic() < started + 5:
+            assert server.predict({"text": "puzzle"}).status_code == 200
+        for each in slow:
+            each.settimeout(60)
+        answers = [each.recv(1000).partition(b"\r\n")[0] for each in slow]
+        assert set(answers) == {b"", b"HTTP/1.1 408 Request Timeout"}
+        assert answers.count(b"") == 150
+
+
+def test_more_than_it_can_do_is_refused_at_once(shop: Path) -> None:
+    """A second's work is let in; what is let in is answered."""
+    picture = photo(shop / "photos" / "1.jpg")
+    body = {"instances": [{"image_bytes": picture, "text": f"drap {number}"} for number in range(64)]}
+    with serving(shop / "model", "--max-wait", "0.2", "--drain-seconds", "0") as server:
+        found: list[httpx.Response] = []
+
+        def ask() -> None:
+            found.extend(server.http.post(PREDICT, json=body) for _ in range(5))
+
+        threads = [threading.Thread(target=ask) for _ in range(24)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        refused = [each for each in found if each.status_code == 429]
+        assert {each.status_code for each in found} == {200, 429}
+        assert len(found) == 120
+        assert all(int(each.headers["Retry-After"]) >= 1 for each in refused)
+        assert server.predict({"text": "puzzle"}).status_code == 200
+        assert server.metric("headstart_queue_listings") == 0
