@@ -179,6 +179,18 @@ def what_the_image_installs_is_declared(root: Path) -> None:
     assert len(asked) == 1 and asked <= set(extras)
 
 
+def what_the_package_reads_is_in_it(root: Path) -> None:
+    """A wheel has the files that package-data names, an image those that .dockerignore admits."""
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["headstart"]
+    package = ROOT / "headstart"
+    packed = {each for pattern in patterns for each in package.glob(pattern)}
+    there = {each for each in package.rglob("*") if each.is_file() and each.suffix not in (".py", ".pyc")}
+    assert there <= packed, there - packed
+    admitted = re.findall(r"^!(.*)$", (root / ".dockerignore").read_text(), re.MULTILINE)
+    for sources in re.findall(r"^COPY (.*) \S+$", (root / DEPLOY / "Dockerfile").read_text(), re.MULTILINE):
+        assert set(sources.split()) <= set(admitted)
+
+
 def page_tells_every_alert_and_metric(root: Path) -> None:
     page, (rules,) = (root / DEPLOY / "README.md").read_text(), documents(root / DEPLOY / "alerts.yml")
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
@@ -196,6 +208,8 @@ def links_lead_somewhere(root: Path) -> None:
         }
         for target, anchor in re.findall(r"\]\(([^)#]*)#?([\w-]*)\)", text):
             assert (page.parent / target).exists() if target else anchor in anchors, target or anchor
+    for path in re.findall(r"(?<![\w./])deploy/[\w./]+", " ".join(deployment.shell_lines(root))):
+        assert path.startswith("deploy/secrets") or (root / path).exists(), path
 
 
 def tables_of_sizes_are_the_scripts(root: Path) -> None:
@@ -247,10 +261,13 @@ BROKEN: list[tuple[Callable[[Path], None], str, str, str]] = [
     (no_request_is_cut_off, "deploy/Caddyfile", "response_header_timeout 35s", "response_header_timeout 5s"),
     (proxy_knows_every_replica, "deploy/compose.yaml", "replicas: 3", "replicas: 4"),
     (what_the_image_installs_is_declared, "deploy/Dockerfile", "[serve]", "[server]"),
+    (what_the_package_reads_is_in_it, "pyproject.toml", '"reports/templates/*"', '"reports/*"'),
+    (what_the_package_reads_is_in_it, ".dockerignore", "!LICENSE", "!NOTICE"),
     (page_tells_every_alert_and_metric, "deploy/alerts.yml", "alert: HeadstartSlow", "alert: HeadstartLate"),
     (page_tells_every_alert_and_metric, "deploy/README.md", "`headstart_batch_seconds`", "`headstart_batch`"),
     (links_lead_somewhere, "deploy/README.md", "../docs/sizing.md", "../docs/size.md"),
     (links_lead_somewhere, "deploy/README.md", "## Kubernetes", "## K8s"),
+    (links_lead_somewhere, "deploy/README.md", "-f deploy/Dockerfile.model", "-f deploy/Dockerfile.models"),
     (tables_of_sizes_are_the_scripts, "benchmarks/sizing.py", "peak: float = 4", "peak: float = 3"),
     (tables_of_sizes_are_the_scripts, "docs/sizing.md", "| 1,157 |", "| 1,158 |"),
     (example_of_a_secret_is_none, "deploy/kubernetes/api/secret.example.yaml", NO_KEY, "a-key-of-more-than-16-letters"),
@@ -262,7 +279,8 @@ def copy(tmp_path: Path) -> Path:
     """The files, where they may be written to."""
     for name in ("deploy", "docs", "benchmarks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("secrets", "__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("pyproject.toml", ".dockerignore"):
+        shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
 
