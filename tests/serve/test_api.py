@@ -168,7 +168,7 @@ def test_other_models_versions_and_methods_are_not_found(server: Server, path: s
 def test_the_version_served_may_be_named(server: Server) -> None:
     assert server.predict({"text": "puzzle"}, path="/v1/models/model/versions/1:predict").status_code == 200
     assert server.predict({"text": "puzzle"}, path="/v1/models/model/versions/x:predict").status_code == 400
-    assert server.http.get(PREDICT).json() == {"error": "another method is wanted here: see /docs"}
+    assert server.http.put(PREDICT).json() == {"error": "another method is wanted here: see /docs"}
 
 
 def test_the_status_is_as_tensorflow_serving_tells_it(server: Server) -> None:
