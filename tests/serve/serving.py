@@ -1,0 +1,104 @@
+"""A server as a person starts it, in a process of its own, and a client that knows nothing of it but HTTP."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+import commands
+
+READING = ("--id", "sku", "--text", "titre", "--image", "photo", "--images", "photos")
+HEADSTART = (sys.executable, "-c", "from headstart.cli import main; main()")
+PREDICT = "/v1/models/model:predict"
+
+
+class Server:
+    """A running `headstart serve`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process, self._log = process, log
+        found = self.until(lambda: re.search(r"listening at (http://[^/]+)/", self.said))
+        self.url = found[1]
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    @property
+    def said(self) -> str:
+        """What it has written to stderr."""
+        return self._log.read_text()
+
+    def until(self, true: Callable[[], Any], seconds: float = 60) -> Any:
+        """Wait until that is true, while the server runs; its value."""
+        end = time.monotonic() + seconds
+        while not (found := true()):
+            assert time.monotonic() < end and self.process.poll() is None, self.said
+            time.sleep(0.05)
+        return found
+
+    def ready(self) -> bool:
+        """Whether /readyz says yes."""
+        return self.http.get("/readyz").status_code == 200
+
+    def predict(self, *instances: dict[str, Any], path: str = PREDICT, **options: Any) -> httpx.Response:
+        """Ask about listings."""
+        return self.http.post(path, json={"instances": list(instances)}, **options)
+
+    def workers(self) -> list[int]:
+        """Ids of the processes of its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [
+            int(each) for each in children if b"headstart.serve.worker" in Path(f"/proc/{each}/cmdline").read_bytes()
+        ]
+
+    def metric(self, name: str) -> float:
+        """A metric's value, added up over its labels; 0 where nothing was counted."""
+        lines = self.http.get("/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}(\{{|\s)", line))
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, and wait; its exit status."""
+        self.process.send_signal(how)
+        return self.process.wait(60)
+
+
+@contextmanager
+def serving(model: Path, *options: str, wait: bool = True, **variables: str) -> Iterator[Server]:
+    """A server of that model on a free port, ready if not told otherwise."""
+    log = model.parent / f"serve-{time.monotonic_ns()}.log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [*HEADSTART, "serve", str(model), "--port", "0", *options], stderr=stderr, env={**os.environ, **variables}
+        )
+    try:
+        server = Server(process, log)
+        if wait:
+            server.until(server.ready)
+        yield server
+    finally:
+        process.kill()
+        process.wait()
+
+
+def photo(path: Path) -> dict[str, str]:
+    """A photo as JSON has it."""
+    return {"b64": base64.b64encode(path.read_bytes()).decode()}
+
+
+def trained(folder: Path, name: str, *options: str) -> Path:
+    """Train a classifier of the folder's listings, and save it there under that name."""
+    done = commands.headstart_here(
+        "train", "listings.csv", *READING, "--label", "rayon", "--encoder", "lexical-hash",
+        "--encoder", "efficientnet-lite0#size=32", "--save", name, *options, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / name
