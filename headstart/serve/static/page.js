@@ -228,7 +228,10 @@ async function answered(signal) {
   const said = await response.json().catch(() => ({}));
   signal.throwIfAborted();
   const row = said.predictions?.[0];
-  if (!response.ok || !row || row.error) throw failed(response, String(row?.error ?? said.error ?? ""), given);
+  if (!response.ok || !row || row.error) {
+    const detail = String(row?.error ?? said.error ?? "").replace(/^instances\[0\]: /, ""); // there is only one
+    throw failed(response, detail, given);
+  }
   return { ...row, given, version: response.headers.get("X-Model-Version") };
 }
 
