@@ -288,7 +288,10 @@ class Pool:
         """End all workers, those that have batches when they have answered them."""
         self._stopping = True
         for worker in self._workers:
-            worker.retire()
+            if worker.about:
+                worker.retire()
+            else:
+                worker.kill()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=self._settings.timeout)
         for each in self._keepers:
