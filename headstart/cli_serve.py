@@ -23,7 +23,9 @@ def serve(
         bool, typer.Option("--watch", help="Serve a new version of the model as soon as it is there.")
     ] = False,
     batch_rows: Annotated[int, typer.Option(min=1, max=1024, help="Listings in a batch, at most.")] = 32,
-    batch_wait_ms: Annotated[float, typer.Option(min=0, max=1000, help="What a batch waits to fill up.")] = 2.0,
+    batch_wait_ms: Annotated[
+        float, typer.Option(min=0, max=1000, help="What a batch waits to fill up, while another is classified.")
+    ] = 2.0,
     max_wait: Annotated[
         float, typer.Option(min=0.01, help="Seconds of work before a listing at which it is refused with 429.")
     ] = 1.0,

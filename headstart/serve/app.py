@@ -16,8 +16,10 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from headstart import __version__
 from headstart.errors import HeadstartError
@@ -112,10 +114,17 @@ class Service:
                 self.failed = str(error)
                 say(f"version {found.number} cannot be served ({error}): the one before stays")
 
-    def check_key(self, request: Request) -> None:
+    def check_key(self, headers: Headers) -> None:
         """Refuse who has no key."""
-        if not self.options.keys.admit(request.headers.get("authorization")):
+        if not self.options.keys.admit(headers.get("authorization")):
             raise Refusal(401, "no such key: send 'Authorization: Bearer KEY'")
+
+    def admit(self) -> None:
+        """Refuse what would wait too long, or would find nobody."""
+        try:
+            self.pool.admit()
+        except Refused as error:
+            raise Refusal(429 if self.pool.ready else 503, str(error), error.after) from None
 
     def check_name(self, name: str, version: int | None) -> None:
         """Refuse what is not served."""
@@ -149,17 +158,13 @@ class Service:
         return b"".join(chunks)
 
     async def predict(self, request: Request, name: str, version: int | None) -> Response:
-        """Answer a request to classify."""
-        self.check_key(request)
+        """Answer a request to classify that `Gate` let in."""
         self.check_name(name, version)
         try:
-            self.pool.admit()  # before the body is read: to refuse is to cost nothing
             listings = listings_of(await self.body(request))
-            self.pool.admit()
-        except Refused as error:
-            raise Refusal(429 if self.pool.ready else 503, str(error), error.after) from None
         except Malformed as error:
             raise Refusal(400, str(error)) from None
+        self.admit()  # others may have come while the body did
         asked = [self.pool.ask(text, photo) for text, photo in listings]
         try:
             async with asyncio.timeout(self.settings.timeout):
@@ -175,6 +180,33 @@ class Service:
         if all("error" in each for each in told):
             raise Refusal(400, f"instances[0]: {told[0]['error']}")
         return JSONResponse({"predictions": told}, headers={"X-Model-Version": str(max(number for _, number in found))})
+
+
+class Gate:
+    """Before all else: who may not classify, or would wait too long, is told so before a byte of the body is read.
+
+    In front of the application, as that takes a millisecond to find its route: to refuse is to cost next to nothing.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app, self._service = app, app.state.service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def last(message: Message) -> None:
+            """While the server is about to end, each answer says that it is the last of its connection."""
+            if message["type"] == "http.response.start" and self._service.draining:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(":predict"):
+            try:
+                self._service.check_key(Headers(scope=scope))
+                self._service.admit()
+            except Refusal as error:
+                self._service.metrics.requested(error.status, 0)
+                await error.response()(scope, receive, last)
+                return
+        await self._app(scope, receive, last if scope["type"] == "http" else send)
 
 
 def make_app(options: Options, settings: Settings, version: Version) -> FastAPI:
@@ -279,7 +311,7 @@ def _classifying(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models/{name}", summary="Which version is served", responses={401: problems[401], 404: problems[404]})
     async def status(request: Request, name: str) -> dict[str, Any]:
-        service.check_key(request)
+        service.check_key(request.headers)
         service.check_name(name, None)
         pool, newest = service.pool, service.version
         found = []

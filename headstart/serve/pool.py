@@ -32,8 +32,6 @@ TRIES = 2
 """Workers that may die over a listing before it is to blame: one with others, then one over it alone."""
 MEMORY = 0.2
 """How much of a listing's cost so far a new measurement replaces."""
-NICE = 5
-"""Workers give way to the server, which has little to do and is to do it at once."""
 LONGEST_PAUSE = 30.0
 """Seconds, at most, until a worker that died is started again; it begins with one."""
 
@@ -54,7 +52,7 @@ class Settings:
     rows: int = 32
     """Listings in a batch, at most."""
     pause: float = 0.002
-    """Seconds that a batch waits to fill up."""
+    """Seconds that a batch waits to fill up, where the worker is at another one."""
     longest: float = 1.0
     """Seconds that a listing may be expected to wait for those before it; else it is refused."""
     timeout: float = 30.0
@@ -194,7 +192,7 @@ class Pool:
                 return  # it goes alone: what is behind it in the same worker would be blamed as well
             now = asyncio.get_running_loop().time()
             due = self._queue[0].came + self._settings.pause
-            if len(self._queue) < self._settings.rows and now < due:
+            if worker.batches and len(self._queue) < self._settings.rows and now < due:
                 if self._timer is None:
                     self._timer = asyncio.get_running_loop().call_at(due, self._on_time)
                 return
@@ -330,7 +328,6 @@ class Pool:
             "model": str(version.folder),
             "error_rate": settings.error_rate,
             "coverage": settings.coverage,
-            "nice": NICE,
         }
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "headstart.serve.worker", json.dumps(told)),

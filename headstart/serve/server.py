@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from headstart.errors import HeadstartError
 from headstart.progress import say
+from headstart.serve.app import Gate
 
 HEAD_SECONDS = 10.0
 """Until the whole head of a request must be here."""
@@ -52,7 +53,7 @@ def run(app: FastAPI, listening: socket.socket, drain: float, access_log: bool =
     """
     service = app.state.service
     config = uvicorn.Config(
-        Closing(app),
+        Gate(app),
         http=Impatient,
         log_level="info" if access_log else "warning",
         access_log=access_log,
@@ -91,21 +92,6 @@ class Server(uvicorn.Server):
             if waited >= self._drain or not self.server_state.connections:
                 return True
         return await super().on_tick(counter)
-
-
-class Closing:
-    """While the server is about to end, each answer says that it is the last of its connection."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self.app, self.service = app, app.state.service
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def sending(message: Any) -> None:
-            if message["type"] == "http.response.start" and self.service.draining:
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        await self.app(scope, receive, sending if scope["type"] == "http" else send)
 
 
 class Impatient(HttpToolsProtocol):

@@ -1,6 +1,6 @@
 """The process that classifies: TensorFlow runs here, and nothing of HTTP.
 
-    python -m headstart.serve.worker '{"model": "model", "error_rate": 0.02, "coverage": 0.95, "nice": 5}'
+    python -m headstart.serve.worker '{"model": "model", "error_rate": 0.02, "coverage": 0.95}'
 
 Batches come on stdin, answers go to stdout, in order. The next batch is checked and decoded in threads while the
 network is at work. At the end of stdin it ends.
@@ -35,7 +35,6 @@ def main() -> None:
     """Load, warm up, say so, then answer batches until there are no more."""
     settings = json.loads(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to both: the server says when to end
-    os.nice(settings["nice"])  # while this computes, the server is still to answer at once
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not speak in between
     try:
