@@ -70,20 +70,68 @@ def loading(server: Server, shop: Path) -> Iterator[Load]:
         load.end()
 
 
-def test_a_polite_end_loses_no_request(shop: Path) -> None:
-    with serving(shop / "model") as server, loading(server, shop) as load:
-        before = len(load.answered)
-        assert server.end() == 0
-        load.end()
-        assert len(load.answered) > before
-        assert set(load.answered) == {200}
-        assert (load.lost, load.wrong) == ([], [])
-        assert "ending" in server.said
+@pytest.fixture(scope="module")
+def server(shop: Path) -> Iterator[Server]:
+    """Of the tests that do without one of their own."""
+    with serving(shop / "model", "--max-wait", "0.5") as found:
+        yield found
 
 
-def test_a_killed_worker_is_replaced_and_its_requests_are_answered(shop: Path) -> None:
-    with serving(shop / "model", "--drain-seconds", "0") as server, loading(server, shop) as load:
+def test_clients_that_say_nothing_or_dribble_hold_up_nobody(server: Server) -> None:
+    """Two hundred of them; and each is told, or hung up on, in the end."""
+    address = ("127.0.0.1", httpx.URL(server.url).port or 0)
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n".encode()
+    beginnings = (b"", head[:20], head, head + b"\r\n" + b"{")
+    slow = [socket.create_connection(address) for _ in range(200)]
+    for number, each in enumerate(slow):
+        each.sendall(beginnings[number % 4])
+    started = time.monotonic()
+    while time.monotonic() < started + 5:
+        assert server.predict({"text": "puzzle"}).status_code == 200
+    for each in slow:
+        each.settimeout(60)
+    answers = [each.recv(1000).partition(b"\r\n")[0] for each in slow]
+    assert set(answers) == {b"", b"HTTP/1.1 408 Request Timeout"}
+    assert answers.count(b"") == 150
+
+
+def test_more_than_it_can_do_is_refused_at_once(server: Server, shop: Path) -> None:
+    """A second's work is let in; what is let in is answered."""
+    picture = photo(shop / "photos" / "1.jpg")
+    body = {"instances": [{"image_bytes": picture, "text": f"drap {number}"} for number in range(64)]}
+    found: list[httpx.Response] = []
+
+    def ask() -> None:
+        found.extend(server.http.post(PREDICT, json=body) for _ in range(5))
+
+    threads = [threading.Thread(target=ask) for _ in range(24)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    refused = [each for each in found if each.status_code == 429]
+    assert {each.status_code for each in found} == {200, 429}
+    assert len(found) == 120
+    assert all(int(each.headers["Retry-After"]) >= 1 for each in refused)
+    assert server.predict({"text": "puzzle"}).status_code == 200
+    assert server.metric("headstart_queue_listings") == 0
+
+
+def test_a_worker_that_hangs_is_killed(shop: Path) -> None:
+    with serving(shop / "model", "--timeout", "2", "--drain-seconds", "0") as server:
         (worker,) = server.workers()
+        os.kill(worker, signal.SIGSTOP)
+        late = server.predict({"text": "puzzle"})
+        assert (late.status_code, late.json()) == (504, {"error": "no answer within 2 s: try again"})
+        server.until(lambda: not server.ready())
+        assert "it is killed" in server.said
+        server.until(server.ready)
+        assert server.predict({"text": "puzzle"}).status_code == 200
+
+
+def test_a_killed_worker_is_replaced_and_its_requests_are_answered(server: Server, shop: Path) -> None:
+    with loading(server, shop) as load:
+        (worker,), restarts = server.workers(), server.metric("headstart_worker_restarts_total")
         os.kill(worker, signal.SIGKILL)
         server.until(lambda: not server.ready())
         refused = server.predict({"text": "puzzle"})
@@ -94,8 +142,20 @@ def test_a_killed_worker_is_replaced_and_its_requests_are_answered(shop: Path) -
         load.end()
         assert set(load.answered) <= {200, 503}
         assert (load.lost, load.wrong) == ([], [])
-        assert server.metric("headstart_worker_restarts_total") == 1
+        assert server.metric("headstart_worker_restarts_total") == restarts + 1
         assert server.workers() != [worker]
+
+
+def test_a_polite_end_loses_no_request(server: Server, shop: Path) -> None:
+    """The last that is asked of the server that these tests share."""
+    with loading(server, shop) as load:
+        before = len(load.answered)
+        assert server.end() == 0
+        load.end()
+        assert len(load.answered) > before
+        assert set(load.answered) == {200}
+        assert (load.lost, load.wrong) == ([], [])
+        assert "ending" in server.said
 
 
 def test_with_two_workers_the_death_of_one_is_not_seen(shop: Path) -> None:
@@ -108,18 +168,6 @@ def test_with_two_workers_the_death_of_one_is_not_seen(shop: Path) -> None:
             server.until(lambda: server.metric("headstart_workers_ready") == 2)
         assert set(load.answered) == {200}
         assert (load.lost, load.wrong) == ([], [])
-
-
-def test_a_worker_that_hangs_is_killed(shop: Path) -> None:
-    with serving(shop / "model", "--timeout", "2", "--drain-seconds", "0") as server:
-        (worker,) = server.workers()
-        os.kill(worker, signal.SIGSTOP)
-        late = server.predict({"text": "puzzle"})
-        assert (late.status_code, late.json()) == (504, {"error": "no answer within 2 s: try again"})
-        server.until(lambda: server.metric("headstart_worker_restarts_total") == 1)
-        server.until(server.ready)
-        assert server.predict({"text": "puzzle"}).status_code == 200
-        assert "it is killed" in server.said
 
 
 def test_new_versions_are_served_without_a_gap(shop: Path, tmp_path: Path) -> None:
@@ -147,18 +195,6 @@ def test_new_versions_are_served_without_a_gap(shop: Path, tmp_path: Path) -> No
         )
         assert "is not the one" in newest["status"]["error_message"]
         assert server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2"
-
-
-def test_a_classifier_saved_again_in_its_place_is_served_too(shop: Path, tmp_path: Path) -> None:
-    shutil.copytree(shop / "model", tmp_path / "model")
-    trained(shop, "another", "--l2", "4")
-    with serving(tmp_path / "model", "--watch", "--drain-seconds", "0") as server:
-        for part in (shop / "another").iterdir():
-            if part.suffix != ".json":
-                shutil.copy(part, tmp_path / "model" / part.name)
-        shutil.copy(shop / "another" / "classifier.json", tmp_path / "model" / "aside")
-        (tmp_path / "model" / "aside").rename(tmp_path / "model" / "classifier.json")
-        server.until(lambda: server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2")
 
 
 def test_a_listing_that_ends_its_worker_takes_no_other_with_it(shop: Path, tmp_path: Path) -> None:
@@ -199,45 +235,3 @@ def test_a_listing_that_ends_its_worker_takes_no_other_with_it(shop: Path, tmp_p
         assert found.pop("poison").json() == {"error": "instances[0]: this listing ended the worker that read it"}
         assert {each.status_code for each in found.values()} == {200}
         assert server.metric("headstart_worker_restarts_total") == 2
-
-
-def test_clients_that_say_nothing_or_dribble_hold_up_nobody(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two hundred of them; and each is told, or hung up on, in the end."""
-    with serving(shop / "model", "--drain-seconds", "0") as server:
-        address = ("127.0.0.1", httpx.URL(server.url).port or 0)
-        head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n".encode()
-        beginnings = (b"", head[:20], head, head + b"\r\n" + b"{")
-        slow = [socket.create_connection(address) for _ in range(200)]
-        for number, each in enumerate(slow):
-            each.sendall(beginnings[number % 4])
-        started = time.monotonic()
-        while time.monotonic() < started + 5:
-            assert server.predict({"text": "puzzle"}).status_code == 200
-        for each in slow:
-            each.settimeout(60)
-        answers = [each.recv(1000).partition(b"\r\n")[0] for each in slow]
-        assert set(answers) == {b"", b"HTTP/1.1 408 Request Timeout"}
-        assert answers.count(b"") == 150
-
-
-def test_more_than_it_can_do_is_refused_at_once(shop: Path) -> None:
-    """A second's work is let in; what is let in is answered."""
-    picture = photo(shop / "photos" / "1.jpg")
-    body = {"instances": [{"image_bytes": picture, "text": f"drap {number}"} for number in range(64)]}
-    with serving(shop / "model", "--max-wait", "0.2", "--drain-seconds", "0") as server:
-        found: list[httpx.Response] = []
-
-        def ask() -> None:
-            found.extend(server.http.post(PREDICT, json=body) for _ in range(5))
-
-        threads = [threading.Thread(target=ask) for _ in range(24)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
-        refused = [each for each in found if each.status_code == 429]
-        assert {each.status_code for each in found} == {200, 429}
-        assert len(found) == 120
-        assert all(int(each.headers["Retry-After"]) >= 1 for each in refused)
-        assert server.predict({"text": "puzzle"}).status_code == 200
-        assert server.metric("headstart_queue_listings") == 0
