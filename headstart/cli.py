@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli_audit import audit_app
+from headstart.cli_serve import EXPORT, export
 from headstart.errors import HeadstartError
 from headstart.options import (
     EXAMPLE,
@@ -335,6 +336,9 @@ def predict(
     modelling.predict(Classifier.load(model), request, out, error_rate, coverage)
     if out is not None:
         say(f"predictions are in {out}")
+
+
+app.command(epilog=EXPORT)(export)
 
 
 def _version(wanted: bool) -> None:

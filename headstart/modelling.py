@@ -342,6 +342,18 @@ def predict(classifier: Classifier, request: Request, out: Path | None, error_ra
     """Classify a catalogue's listings with a saved classifier; see `headstart.predictions` for what is written."""
     from headstart.predictions import write_predictions
 
+    read = read_new(classifier, request)
+    texts = read.texts() if classifier.config_.words else None
+    write_predictions(classifier, read.features, out, error_rate, coverage, texts)
+
+
+def read_new(classifier: Classifier, request: Request) -> Read:
+    """Read new listings as a saved classifier wants them.
+
+    Raises:
+        ModelError: an encoder is of another version than the one that it learnt from.
+        HeadstartError: they cannot be read.
+    """
     encoders = [encoder(name) for name in classifier.config_.encoders]
     for each in encoders:
         if each.fingerprint != classifier.fingerprints_[each.name]:
@@ -349,9 +361,7 @@ def predict(classifier: Classifier, request: Request, out: Path | None, error_ra
                 f"the classifier learnt from {each.name} {classifier.fingerprints_[each.name][:12]}, here it is "
                 f"{each.fingerprint[:12]}: train it again with this version"
             )
-    read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders)
-    texts = read.texts() if classifier.config_.words else None
-    write_predictions(classifier, read.features, out, error_rate, coverage, texts)
+    return read_once(_without_absent(request.resolve(classifier.columns_), request), encoders)
 
 
 def _without_absent(source: Source, request: Request) -> Source:

@@ -286,6 +286,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
             self._networks = [read_network(part, len(self.classes_)) for part in self._kept]
         return self._networks
 
+    @property
+    def control_(self) -> Control | None:
+        """The words of the TF-IDF control; None where they are no member."""
+        return self._control
+
     def _given(self, X: Features | np.ndarray, y: Any) -> tuple[Features, Sequence[Any]]:
         """What `fit` is given, as Features and as many labels."""
         if isinstance(X, Features):

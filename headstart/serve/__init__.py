@@ -1,0 +1,1 @@
+"""A classifier in production: an HTTP API with a page, and an export for TensorFlow Serving."""
