@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headstart.options import Coverage, ErrorRate, takes_check
-from headstart.progress import say
 
 if TYPE_CHECKING:
     from headstart.workflow import Request
