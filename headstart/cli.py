@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli_audit import audit_app
-from headstart.cli_serve import serve
+from headstart.cli_serve import EXPORT, SERVE, export, serve
 from headstart.errors import HeadstartError
 from headstart.options import (
     EXAMPLE,
@@ -340,7 +340,8 @@ def predict(
         say(f"predictions are in {out}")
 
 
-app.command(epilog="Example: headstart serve model --workers 2 --watch")(serve)
+app.command(epilog=EXPORT)(export)
+app.command(epilog=SERVE)(serve)
 
 
 def _version(wanted: bool) -> None:

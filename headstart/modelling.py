@@ -356,19 +356,34 @@ def predict(
     """
     from headstart.predictions import BATCH, write_predictions
 
-    encoders = encoders_of(classifier)
-    read = read_once(_without_absent(request.resolve(classifier.columns_), request), encoders, workers, retry_failed)
+    read = read_new(classifier, request, workers, retry_failed)
     texts = read.texts() if classifier.config_.words else None
     write_predictions(classifier, read.parts(BATCH), out, error_rate, coverage, texts, len(read.keys))
+
+
+def read_new(
+    classifier: Classifier, request: Request, workers: Workers | None = None, retry_failed: bool = False
+) -> Read:
+    """Read new listings as a saved classifier wants them.
+
+    Raises:
+        HeadstartError: they cannot be read, or as `encoders_of`.
+    """
+    encoders = encoders_of(classifier)
+    return read_once(_without_absent(request.resolve(classifier.columns_), request), encoders, workers, retry_failed)
 
 
 def encoders_of(classifier: Classifier) -> list[Encoder]:
     """The encoders that a classifier reads the vectors of.
 
     Raises:
-        ModelError: one of them is another here than the one that it learnt from.
+        ModelError: it learnt from plain arrays, or from another version of an encoder.
         EncoderError: one cannot be had here.
     """
+    from headstart.heads.classifier import ARRAY
+
+    if classifier.config_.encoders == (ARRAY,):
+        raise ModelError("the classifier learnt from plain arrays, and no encoder makes them: train it on a catalogue")
     encoders = [encoder(name) for name in classifier.config_.encoders]
     for each in encoders:
         if each.fingerprint != classifier.fingerprints_[each.name]:

@@ -143,11 +143,20 @@ def _request(
 
 
 def takes_catalog(
-    command: Callable[..., None], without: Collection[str] = (), catalog_first: bool = False
+    command: Callable[..., None], without: Collection[str] = (), catalog_first: bool = False, catalog: Any = None
 ) -> Callable[..., None]:
-    """Give a command the options of `_request`, but for those named, in place of its parameter `request`."""
+    """Give a command the options of `_request`, but for those named, in place of its parameter `request`.
+
+    Args:
+        command: to be given them.
+        without: those left out.
+        catalog_first: the catalogue is the first argument.
+        catalog: annotation of an option that names the catalogue, in place of an argument; `request` is None without.
+    """
     options = inspect.signature(_request).parameters
     shared = [parameter for name, parameter in options.items() if name not in without]
+    if catalog is not None:
+        shared[0] = shared[0].replace(annotation=catalog, default=None)
     own = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(command).parameters.items()
@@ -156,8 +165,8 @@ def takes_catalog(
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        request = _request(**{parameter.name: given.pop(parameter.name) for parameter in shared})
-        command(request=request, **given)
+        options = {parameter.name: given.pop(parameter.name) for parameter in shared}
+        command(request=None if options["catalog"] is None else _request(**options), **given)
 
     first = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
     rest = [parameter for parameter in own if parameter not in first]
@@ -172,6 +181,14 @@ takes_new_listings = functools.partial(
     takes_catalog, without={"label", "label_level", "label_separator", "encoder", "precision", "weights"}
 )
 """For commands whose classifier knows the categories and the encoders."""
+takes_check = functools.partial(
+    takes_new_listings,
+    catalog=Annotated[
+        Path | None,
+        typer.Option("--check", help="Catalogue to compare it on with 'headstart predict'; it may be there already."),
+    ],
+)
+"""For commands that may look at new listings."""
 takes_labels = functools.partial(takes_catalog, without={"encoder", "precision", "weights"}, catalog_first=True)
 """For commands that look at the categories, and at no vector."""
 

@@ -17,6 +17,8 @@ import numpy as np
 from headstart.errors import EncoderError
 
 Modality = Literal["text", "image"]
+CHOOSE = "train with use-multilingual-v3 or a hub: encoder, or use 'headstart serve', which serves every encoder"
+"""What to do about an encoder that cannot be exported."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,18 @@ class Card:
     """Where its weights come from: a package, a handle, or nothing."""
     megabytes: int | None = None
     """Size of the weights' files; None where it is not known before they are here."""
+
+
+@dataclass(frozen=True)
+class InGraph:
+    """An encoder as a part of a TensorFlow graph."""
+
+    call: Callable[[Any], Any]
+    """A tensor of strings (n,), texts in UTF-8, or of uint8 pixels (n, size, size, 3) → float32 vectors (n, dim)."""
+    tracked: Any
+    """Models, variables, tables and resources that must be saved with the graph."""
+    size: int | None = None
+    """Of photos, in pixels a side."""
 
 
 class Encoder(ABC):
@@ -99,6 +113,17 @@ class Encoder(ABC):
         Raises:
             EncoderError: this encoder cannot be fine-tuned.
         """
+
+    def in_graph(self, network: Any = None) -> InGraph:
+        """All of the encoder as a TensorFlow graph that can be exported, preparation of texts included.
+
+        Args:
+            network: in place of its own, one that `trainable` gave and that was trained further.
+
+        Raises:
+            EncoderError: part of it runs outside of TensorFlow; or the graph's operations are not installed.
+        """
+        raise EncoderError(f"{self.name} cannot be exported, it does not run in TensorFlow alone: {CHOOSE}")
 
     def here(self) -> bool:
         """Its weights are on this machine. Fetches nothing and starts no TensorFlow."""

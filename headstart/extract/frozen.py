@@ -82,6 +82,14 @@ def checked_precision(precision: str) -> Precision:
     return cast(Precision, precision)
 
 
+def exportable(name: str, precision: Precision) -> None:
+    """Raise EncoderError where a graph cannot hold the precision: it is a setting of TensorFlow's."""
+    if precision != "float32":
+        raise EncoderError(
+            f"{name} cannot be exported, precision={precision} is a setting of this process: train without it"
+        )
+
+
 def in_spec(precision: Precision) -> dict[str, str]:
     """What an encoder's spec says of it: nothing of float32, as before there was a choice."""
     return {} if precision == "float32" else {"precision": precision}

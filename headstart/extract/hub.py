@@ -27,8 +27,9 @@ from headstart.cache import cache_folder, read_note, write_note
 from headstart.errors import EncoderError, one_line
 from headstart.extract import saved_model
 from headstart.extract.batching import alike
-from headstart.extract.encoder import Encoder, Modality
-from headstart.extract.frozen import checked_precision, in_spec
+from headstart.extract.encoder import Encoder, InGraph, Modality
+from headstart.extract.frozen import checked_precision, exportable, in_spec
+from headstart.extract.graph_texts import truncated
 from headstart.extract.images import PIXELS, checked_size, decode
 from headstart.extract.saved_model import Interface, Wanted, lacking
 from headstart.files import write_text_atomically
@@ -158,6 +159,15 @@ class HubEncoder(Encoder):
             return saved_model.Trainable(saved_model.load(self._folder), self._interface)
         except EncoderError as error:
             raise EncoderError(f"{self.name}: {error}") from None
+
+    def in_graph(self, network: Any = None) -> InGraph:
+        """The module as it is, or trained further."""
+        exportable(self.name, self._precision)
+        call = saved_model.graph(self._module, self._interface) if network is None else network
+        tracked = self._module if network is None else network.module
+        if self.modality == "image":
+            return InGraph(call, tracked, self._interface.size)
+        return InGraph(lambda texts: call(truncated(texts, CHARACTERS)), tracked)
 
     def here(self) -> bool:
         """A whole SavedModel lies where it belongs. Fetches nothing and starts no TensorFlow."""

@@ -25,12 +25,13 @@ import numpy as np
 
 from headstart.cache import cache_folder, read_note, write_note
 from headstart.errors import EncoderError, one_line
-from headstart.extract.frozen import checked_precision, frozen, in_spec
+from headstart.extract.encoder import InGraph
+from headstart.extract.frozen import checked_precision, exportable, frozen, in_spec
 from headstart.extract.images import PIXELS, checked_size
 from headstart.extract.photo_network import PhotoNetwork
 from headstart.files import file_digest, write_atomically
 from headstart.progress import say
-from headstart.runtime import keras
+from headstart.runtime import keras, tensorflow
 
 NOTE = "keras-application"
 
@@ -141,6 +142,12 @@ class KerasApplication(PhotoNetwork):
     def trainable(self) -> Any:
         """A new Keras model, pixels (n, size, size, 3) from 0 to 255 → vectors (n, dim)."""
         return self._model(self._file)
+
+    def in_graph(self, network: Any = None) -> InGraph:
+        """The network with its preprocessing."""
+        exportable(self.name, self._precision)
+        model = self.trainable() if network is None else network
+        return InGraph(lambda pixels: model(tensorflow().cast(pixels, "float32"), training=False), model, self.size)
 
     def here(self) -> bool:
         """The file of weights lies where it belongs. Fetches nothing and starts no TensorFlow."""

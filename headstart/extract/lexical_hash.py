@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 
 from headstart.errors import EncoderError
-from headstart.extract.encoder import Encoder
+from headstart.extract.encoder import CHOOSE, Encoder, InGraph
 
 _ALONE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Kana and Chinese characters: written without spaces, each is a word."""
@@ -90,6 +90,9 @@ class LexicalHash(Encoder):
             "counts": "1 + log(count), L2",
             "projection": f"{_PLACES} signs of 1/2, one in each quarter, from the hash, lowest bits first",
         }
+
+    def in_graph(self, network: Any = None) -> InGraph:
+        raise EncoderError(f"{self.name} cannot be exported, it hashes words in Python: {CHOOSE}")
 
     def trainable(self) -> NoReturn:
         raise EncoderError(

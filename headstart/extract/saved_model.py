@@ -166,17 +166,18 @@ def network(module: Any, interface: Interface, precision: Precision) -> Callable
 
     Photos are scaled to the module's range inside the graph. The module must live as long as the function.
     """
-    graph = _graph(module, interface)
+    call = graph(module, interface)
     if interface.modality == "text":
-        return frozen(graph, (None,), "string", constants=False, precision=precision)
+        return frozen(call, (None,), "string", constants=False, precision=precision)
     size = interface.size or 1
-    return folded(graph, (None, size, size, 3), precision)
+    return folded(call, (None, size, size, 3), precision)
 
 
 class Trainable:
     """A module as a network to fine-tune: like `network`, from a batch to its vectors, and with variables.
 
     Attributes:
+        module: as it was loaded.
         trainable_variables: those that the vectors depend on.
     """
 
@@ -187,7 +188,7 @@ class Trainable:
             EncoderError: it has none, as one that was exported for serving alone.
         """
         tf = tensorflow()
-        self._module, self._graph = module, _graph(module, interface)
+        self.module, self._graph = module, graph(module, interface)
         variables = list(getattr(module, "trainable_variables", ()))
         size = interface.size or 1
         trial = tf.constant(TEXTS) if interface.modality == "text" else tf.zeros((2, size, size, 3), tf.uint8)
@@ -206,15 +207,16 @@ class Trainable:
         return self._graph(x)
 
 
-def _graph(module: Any, interface: Interface) -> Callable[[Any], Any]:
+def graph(module: Any, interface: Interface) -> Callable[[Any], Any]:
+    """The module as a function of tensors: texts (n,) or uint8 pixels (n, size, size, 3) → float32 (n, dim)."""
     tf = tensorflow()
     call = _entry(module, interface.signature)
 
-    def graph(x: Any) -> Any:
+    def run(x: Any) -> Any:
         outputs = _named(call.run(_as_input(x, call.spec, interface)))
         return tf.cast(outputs[interface.output or ""], tf.float32)
 
-    return graph
+    return run
 
 
 class _Call(NamedTuple):

