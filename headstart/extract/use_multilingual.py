@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from headstart.extract.batching import alike, padded
-from headstart.extract.encoder import Encoder, InGraph, package_file
+from headstart.extract.encoder import Encoder, InGraph, package_file, variables_of
 from headstart.extract.frozen import checked_precision, exportable, frozen, in_spec
 from headstart.extract.graph_texts import in_groups, text_operations, truncated
 from headstart.files import file_digest
@@ -102,7 +102,7 @@ class UseMultilingual(Encoder):
             ids = ids_in_graph(tokenizer, texts)
             return in_groups(lambda some: model(some, training=False), ids, PADDING, BUDGET, self.dim)
 
-        return InGraph(call, [tokenizer, model])
+        return InGraph(call, [tokenizer, *variables_of(model)])
 
     def tokenizer_in_graph(self) -> Any:
         """TensorFlow Text's tokenizer of its pieces, for `ids_in_graph`."""

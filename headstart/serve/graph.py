@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import ModelError
-from headstart.extract.encoder import Encoder, InGraph
+from headstart.extract.encoder import Encoder, InGraph, variables_of
 from headstart.extract.graph_photos import NONE, decoded, kinds
 from headstart.extract.graph_texts import cleaned
 from headstart.heads.calibration import Rules
@@ -163,4 +163,4 @@ def _saying(
         seen = {kind: has[kind] for kind in sorted(read)}
         return answers(tf.exp(fused(classifier.fusion_, opinions, there, seen)), names, rules, seen)
 
-    return say, [*networks, *([words.tracked] if words else [])]
+    return say, [*map(variables_of, networks), *([words.tracked] if words else [])]

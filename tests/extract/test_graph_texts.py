@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
@@ -21,8 +23,10 @@ TEXTS = st.lists(st.text(ASSIGNED, max_size=40), min_size=1, max_size=8)
 
 
 @cache
-def tokenizer() -> object:
-    return UseMultilingual().tokenizer_in_graph()
+def ids() -> Callable[[Any], Any]:
+    tf, tokenizer = tensorflow(), UseMultilingual().tokenizer_in_graph()
+    spec = [tf.TensorSpec([None], tf.string)]
+    return tf.function(lambda texts: ids_in_graph(tokenizer, texts), input_signature=spec, autograph=False)
 
 
 def strings(texts: list[str]) -> object:
@@ -58,14 +62,14 @@ def test_texts_are_cut_at_characters_not_at_bytes() -> None:
 @given(TEXTS)
 def test_sentencepiece_gives_the_ids_that_python_gives(texts: list[str]) -> None:
     encoder = UseMultilingual()
-    found = ids_in_graph(tokenizer(), strings(texts)).numpy()
+    found = ids()(strings(texts)).numpy()
     np.testing.assert_array_equal(found, encoder.collate([encoder.prepare(text) for text in texts]))
 
 
 def test_long_and_empty_texts_have_the_ids_that_python_gives_them() -> None:
     encoder = UseMultilingual()
     texts = ["", " ", "montre " * 5_000, "été, " * CHARACTERS]
-    found = ids_in_graph(tokenizer(), strings(texts)).numpy()
+    found = ids()(strings(texts)).numpy()
     np.testing.assert_array_equal(found, encoder.collate([encoder.prepare(text) for text in texts]))
     assert (found[0] != PADDING).sum() == 3
 
