@@ -17,7 +17,7 @@ import pyarrow as pa
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
 from headstart.files import write_atomically
-from headstart.heads.calibration import ACCEPT, ALL, PERSON, RARE, SUGGEST, Rules
+from headstart.heads.calibration import ACCEPT, ALL, PERSON, RARE, SEPARATOR, SUGGEST, Rules
 from headstart.progress import progress, say
 from headstart.reports import wording
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 RANKS = ("", "second_", "third_")
 SUFFIXES = (".csv", ".parquet", ".jsonl")
-SEPARATOR = " | "
 BATCH = 16_384
 """Listings in memory at a time."""
 

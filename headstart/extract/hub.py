@@ -165,8 +165,8 @@ class HubEncoder(Encoder):
         exportable(self.name, self._precision)
         if saved_model.holds_references(self._module):
             raise EncoderError(
-                f"{self.name} cannot be exported, it is in the hub's TF1 format, whose variables cannot be saved again: "
-                "choose a TF2 module, or use 'headstart serve', which serves every encoder"
+                f"{self.name} cannot be exported, it is in the hub's TF1 format, whose variables cannot be saved "
+                "again: choose a TF2 module, or use 'headstart serve', which serves every encoder"
             )
         call = saved_model.graph(self._module, self._interface) if network is None else network
         tracked = self._module if network is None else network.module

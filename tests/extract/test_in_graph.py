@@ -110,7 +110,7 @@ def test_a_network_of_keras_applications(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("builder", "options"), [(kinds.tf1_text, ""), (kinds.tf1_image, f"#size={kinds.SIZE}")])
 def test_a_module_of_the_old_format_is_refused(builder: kinds.Builder, options: str, tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="hub's TF1 format, whose variables cannot be saved again: .*TF2"):
+    with pytest.raises(EncoderError, match=r"hub's TF1 format, whose variables cannot be saved again: .*TF2"):
         encoder(f"hub:{builder(tmp_path / 'module')}{options}").in_graph()
 
 
