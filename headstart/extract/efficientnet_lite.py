@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from headstart.extract.encoder import InGraph, package_file
+from headstart.extract.encoder import InGraph, package_file, variables_of
 from headstart.extract.frozen import checked_precision, frozen, in_spec
 from headstart.extract.images import PIXELS, checked_size
 from headstart.extract.photo_network import PhotoNetwork
@@ -96,7 +96,8 @@ class EfficientNetLite(PhotoNetwork):
     def in_graph(self, network: Any = None) -> InGraph:
         """Batch normalisation folded into the convolutions, but for a network trained further."""
         model = self._network(folded=True) if network is None else network
-        return InGraph(lambda pixels: model(tensorflow().cast(pixels, "float32"), training=False), model, self.size)
+        call = lambda pixels: model(tensorflow().cast(pixels, "float32"), training=False)  # noqa: E731
+        return InGraph(call, variables_of(model), self.size)
 
     def classifier(self) -> Any:
         """A new Keras model, pixels (n, size, size, 3) from 0 to 255 → logits of the 1000 ImageNet classes."""

@@ -40,9 +40,15 @@ class InGraph:
     call: Callable[[Any], Any]
     """A tensor of strings (n,), texts in UTF-8, or of uint8 pixels (n, size, size, 3) → float32 vectors (n, dim)."""
     tracked: Any
-    """Models, variables, tables and resources that must be saved with the graph."""
+    """Variables, tables and other resources that must be saved with the graph; of a Keras model, `variables_of` it."""
     size: int | None = None
     """Of photos, in pixels a side."""
+
+
+def variables_of(model: Any) -> list[Any]:
+    """A Keras model's variables, as TensorFlow's. To save the model with them takes as long again: all of its layers
+    are traced once more, one by one."""
+    return [variable.value for variable in model.variables]
 
 
 class Encoder(ABC):

@@ -83,7 +83,7 @@ def checked_precision(precision: str) -> Precision:
 
 
 def exportable(name: str, precision: Precision) -> None:
-    """Raise EncoderError where a graph cannot hold the precision: it is a setting of TensorFlow's."""
+    """Raise EncoderError where a graph cannot hold the precision."""
     if precision != "float32":
         raise EncoderError(
             f"{name} cannot be exported, precision={precision} is a setting of this process: train without it"

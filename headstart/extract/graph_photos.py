@@ -10,29 +10,63 @@ from typing import Any
 
 from headstart.extract.graph_exif import jpeg_orientation
 from headstart.extract.graph_resize import resized
+from headstart.extract.images import DECODED_LIMIT, JPEG_LIMIT
 from headstart.runtime import tensorflow
 
 KINDS = NONE, JPEG, PNG, GIF, BMP, WEBP = range(6)
 """What `kinds` tells apart."""
+_HEADER = 34
+"""Bytes that say a photo's kind and size, but for a JPEG's."""
 
 
 def kinds(photos: Any) -> Any:
-    """One of `KINDS` for each encoded photo, int32 ``(n,)``, by its first bytes."""
+    """One of `KINDS` for each encoded photo, int32 ``(n,)``, by its first bytes; `NONE` for one of too many pixels."""
     tf = tensorflow()
+    filled = tf.strings.join([tf.strings.substr(photos, 0, _HEADER), tf.constant(b"\0" * _HEADER)])
+    raw = tf.cast(tf.io.decode_raw(tf.strings.substr(filled, 0, _HEADER), tf.uint8), tf.int64)
+    raw = tf.reshape(raw, (-1, _HEADER))  # of no photos it is (0, 0)
 
     def begins(*starts: bytes, at: int = 0) -> Any:
-        long = tf.strings.length(photos) >= at + len(starts[0])
-        head = tf.strings.substr(tf.where(long, photos, b" " * (at + len(starts[0]))), at, len(starts[0]))
-        return tf.reduce_any([head == start for start in starts], axis=0)
+        found = [tf.reduce_all(raw[:, at : at + len(start)] == list(start), axis=1) for start in starts]
+        return tf.reduce_any(found, axis=0)
 
-    marks = {
-        JPEG: begins(b"\xff\xd8\xff"),
-        PNG: begins(b"\x89PNG\r\n\x1a\n"),
-        GIF: begins(b"GIF87a", b"GIF89a"),
-        BMP: _readable_bmp(photos) & begins(b"BM"),
-        WEBP: begins(b"RIFF") & begins(b"WEBPVP8", at=8),
+    def number(at: int, count: int, big: bool = False) -> Any:
+        powers = [1 << 8 * power for power in range(count)]
+        return tf.reduce_sum(raw[:, at : at + count] * (powers[::-1] if big else powers), axis=1)
+
+    jpeg, webp = begins(b"\xff\xd8\xff"), begins(b"RIFF") & begins(b"WEBPVP8", at=8)
+    webp &= ~(begins(b"X", at=15) & (raw[:, 20] // 2 % 2 == 1))  # animated ones crash TensorFlow 2.21
+    in_jpeg = tf.map_fn(
+        lambda photo: tf.cond(photo[1], lambda: _jpeg_pixels(photo[0]), lambda: tf.constant(0, tf.int64)),
+        (photos, jpeg),
+        fn_output_signature=tf.int64,
+    )
+    corners = number(21, 4)  # of a lossless WebP, 14 bits each
+    in_webp = tf.where(
+        begins(b"X", at=15),
+        (number(24, 3) + 1) * (number(27, 3) + 1),
+        tf.where(
+            begins(b"L", at=15),
+            (corners % (1 << 14) + 1) * (corners // (1 << 14) % (1 << 14) + 1),
+            number(26, 2) % (1 << 14) * (number(28, 2) % (1 << 14)),
+        ),
+    )
+    # TensorFlow reads bitmaps of 24 or 32 bits a pixel that are not compressed; rows may go up or down.
+    bmp = begins(b"BM") & begins(b"\x18", b"\x20", at=28) & (number(14, 4) >= 40) & (number(30, 4) == 0)
+    high = tf.abs(tf.bitcast(tf.cast(number(22, 4), tf.uint32), tf.int32))
+    known = {
+        JPEG: (jpeg, in_jpeg, JPEG_LIMIT),
+        PNG: (begins(b"\x89PNG\r\n\x1a\n"), number(16, 4, big=True) * number(20, 4, big=True), DECODED_LIMIT),
+        GIF: (begins(b"GIF87a", b"GIF89a"), number(6, 2) * number(8, 2), DECODED_LIMIT),
+        BMP: (bmp, number(18, 4) * tf.cast(high, tf.int64), DECODED_LIMIT),
+        WEBP: (webp, in_webp, DECODED_LIMIT),
     }
-    return tf.add_n([tf.where(mark, kind, NONE) for kind, mark in marks.items()])
+    return tf.add_n([tf.where(mark & (pixels <= limit), kind, NONE) for kind, (mark, pixels, limit) in known.items()])
+
+
+def _jpeg_pixels(data: Any) -> Any:
+    tf = tensorflow()
+    return tf.reduce_prod(tf.image.extract_jpeg_shape(data, tf.int64)[:2])
 
 
 def decoded(photos: Any, kind: Any, size: int) -> Any:
@@ -43,10 +77,10 @@ def decoded(photos: Any, kind: Any, size: int) -> Any:
         data, number = photo
         readers = {
             JPEG: lambda: _jpeg(data, size),
-            PNG: lambda: _over_white(tf.io.decode_png(data, channels=4), size),
+            PNG: lambda: _png(data, size),
             GIF: lambda: resized(_gif(data), size),
             BMP: lambda: resized(_bmp(data), size),
-            WEBP: lambda: _over_white(tf.io.decode_webp(data, channels=4)[0], size),
+            WEBP: lambda: _over_white(_webp(data), size),
         }
         return tf.cast(tf.switch_case(number - JPEG, [readers[each] for each in KINDS[JPEG:]]), tf.uint8)
 
@@ -97,14 +131,30 @@ def _divided(product: Any) -> Any:
     return (product // 256 + product) // 256
 
 
-def _readable_bmp(photos: Any) -> Any:
-    """Which bitmaps are of a kind that TensorFlow reads: 24 or 32 bits a pixel, not compressed; ``(n,)`` bool."""
+def _png(data: Any, size: int) -> Any:
+    """Of greys of 16 bits TensorFlow cuts off the lower ones, and those of 4 or fewer it gives a wrong alpha."""
     tf = tensorflow()
-    long = tf.strings.length(photos) >= 54
-    header = tf.io.decode_raw(tf.strings.substr(tf.where(long, photos, b" " * 54), 0, 54), tf.uint8)
-    header = tf.ensure_shape(header, (None, 54))
-    plain = (header[:, 14] >= 40) & (header[:, 30] == 0)
-    return long & plain & ((header[:, 28] == 24) | (header[:, 28] == 32))
+    depth, colours = (tf.io.decode_raw(tf.strings.substr(data, at, 1), tf.uint8)[0] for at in (24, 25))
+
+    def large() -> Any:
+        values = tf.cast(tf.io.decode_png(data, channels=1, dtype=tf.uint16), tf.float32) * (255 / 65535)
+        return resized(tf.tile(tf.cast(tf.round(values), tf.uint8), (1, 1, 3)), size)
+
+    def other() -> Any:
+        pixels = tf.io.decode_png(data, channels=4)
+        small = (colours == 0) & (depth < 8) & (pixels[:, :, 3:] > 0)
+        return _over_white(
+            tf.concat([pixels[:, :, :3], tf.maximum(pixels[:, :, 3:], tf.cast(small, tf.uint8) * 255)], axis=2), size
+        )
+
+    return tf.cond((colours == 0) & (depth == 16), large, other)
+
+
+def _webp(data: Any) -> Any:
+    tf = tensorflow()
+    pixels = tf.io.decode_image(data, expand_animations=False)
+    pixels = tf.pad(pixels, [[0, 0], [0, 0], [0, 4 - tf.shape(pixels)[2]]], constant_values=255)
+    return tf.ensure_shape(pixels, (None, None, 4))
 
 
 def _bmp(data: Any) -> Any:

@@ -1,8 +1,8 @@
 """Pillow's way of making photos smaller, to the last grey level, in a TensorFlow graph.
 
 `images.decode` squashes a photo by a reduction in whole boxes and then by a bicubic filter in two passes, each rounded
-to 8 bits. All of it is done here on whole numbers, in float64 where they pass through a product, so that nothing
-depends on the order in which they are added.
+to 8 bits. All of it is done on whole numbers, here as there, so that nothing depends on the order in which they are
+added.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ GAP = 3.0
 SUPPORT = 2.0
 """How far the bicubic filter reaches, in pixels of the smaller side's scale."""
 CUBIC = -0.5
-ONE = 1 << 22
-"""A filter's weights are whole numbers of this part."""
+BITS = 22
+"""Behind the point, in a filter's weights: with 8 of a pixel, and 2 for what goes beyond, they fill 32."""
 
 
 def resized(pixels: Any, size: int) -> Any:
@@ -60,10 +60,10 @@ def rows_first() -> bool:
 
 
 def _filtered(x: Any, extent: Any, size: int) -> Any:
-    """One pass: whole numbers ``(length, columns)`` → the same, float64, of `size` rows."""
+    """One pass: uint8 ``(length, columns)`` → uint8 ``(size, columns)``."""
     tf = tensorflow()
-    product = tf.sparse.sparse_dense_matmul(_weights(tf.shape(x)[0], extent, size), tf.cast(x, tf.float64))
-    return tf.clip_by_value(tf.floor((product + ONE // 2) / ONE), 0, 255)
+    product = tf.sparse.sparse_dense_matmul(_weights(tf.shape(x)[0], extent, size), tf.cast(x, tf.int32))
+    return tf.cast(tf.clip_by_value(tf.bitwise.right_shift(product + (1 << BITS - 1), BITS), 0, 255), tf.uint8)
 
 
 def _weights(length: Any, extent: Any, size: int) -> Any:
@@ -85,7 +85,7 @@ def _weights(length: Any, extent: Any, size: int) -> Any:
     distance = tf.abs(tf.cast(places, tf.float64) - centres[:, None] + 0.5) * (1 / stretch)
     weights = tf.where(inside, _bicubic(distance), 0)
     weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
-    weights = tf.sign(weights) * tf.floor(tf.abs(weights) * ONE + 0.5)
+    weights = tf.cast(tf.sign(weights) * tf.floor(tf.abs(weights) * (1 << BITS) + 0.5), tf.int32)
     cells = tf.where(inside)
     columns = tf.cast(tf.gather_nd(places, cells), tf.int64)
     shape = tf.cast(tf.stack([size, length]), tf.int64)

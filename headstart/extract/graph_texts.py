@@ -7,6 +7,7 @@ before it and after TensorFlow's, may be told apart otherwise. No code point has
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from headstart.errors import EncoderError, one_line
@@ -38,6 +39,32 @@ def cleaned(texts: Any) -> Any:
     valid = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
     stripped = tf.strings.regex_replace(valid, rf"\A{_SPACE}+|{_SPACE}+\z", "")
     return text_operations().normalize_utf8(stripped, "NFC")
+
+
+def in_groups(network: Callable[[Any], Any], ids: Any, padding: int, budget: int, dim: int) -> Any:
+    """A network of token ids, run on some texts of about one length at a time, as `batching.alike` groups them.
+
+    Args:
+        network: int32 ``(n, time)`` → float32 ``(n, dim)``.
+        ids: int32 ``(n, time)``, n at least 1.
+        padding: what stands behind a shorter text's ids.
+        budget: ids in a group, padding included; one text may have more.
+        dim: of the vectors.
+    """
+    tf = tensorflow()
+    lengths = tf.reduce_sum(tf.cast(ids != padding, tf.int32), axis=1)
+    order = tf.argsort(lengths, direction="DESCENDING")
+    count = tf.size(order)
+
+    def group(start: Any, groups: Any) -> tuple[Any, Any]:
+        longest = lengths[order[start]]
+        end = tf.minimum(start + tf.maximum(budget // longest, 1), count)
+        vectors = network(tf.gather(ids, order[start:end])[:, :longest])
+        return end, groups.write(groups.size(), vectors)
+
+    empty = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=(None, dim))
+    _, groups = tf.while_loop(lambda start, _: start < count, group, (0, empty), parallel_iterations=1)
+    return tf.gather(tf.ensure_shape(groups.concat(), (None, dim)), tf.argsort(order))
 
 
 def truncated(texts: Any, characters: int) -> Any:

@@ -163,6 +163,11 @@ class HubEncoder(Encoder):
     def in_graph(self, network: Any = None) -> InGraph:
         """The module as it is, or trained further."""
         exportable(self.name, self._precision)
+        if saved_model.holds_references(self._module):
+            raise EncoderError(
+                f"{self.name} cannot be exported, it is in the hub's TF1 format, whose variables cannot be saved "
+                "again: choose a TF2 module, or use 'headstart serve', which serves every encoder"
+            )
         call = saved_model.graph(self._module, self._interface) if network is None else network
         tracked = self._module if network is None else network.module
         if self.modality == "image":

@@ -25,7 +25,7 @@ import numpy as np
 
 from headstart.cache import cache_folder, read_note, write_note
 from headstart.errors import EncoderError, one_line
-from headstart.extract.encoder import InGraph
+from headstart.extract.encoder import InGraph, variables_of
 from headstart.extract.frozen import checked_precision, exportable, frozen, in_spec
 from headstart.extract.images import PIXELS, checked_size
 from headstart.extract.photo_network import PhotoNetwork
@@ -147,7 +147,8 @@ class KerasApplication(PhotoNetwork):
         """The network with its preprocessing."""
         exportable(self.name, self._precision)
         model = self.trainable() if network is None else network
-        return InGraph(lambda pixels: model(tensorflow().cast(pixels, "float32"), training=False), model, self.size)
+        call = lambda pixels: model(tensorflow().cast(pixels, "float32"), training=False)  # noqa: E731
+        return InGraph(call, variables_of(model), self.size)
 
     def here(self) -> bool:
         """The file of weights lies where it belongs. Fetches nothing and starts no TensorFlow."""

@@ -161,6 +161,12 @@ def learn(module: Any, wanted: Wanted) -> Interface:
     return Interface(**{**vars(interface), "dim": int(outputs[output].shape[1]), "output": output or None})
 
 
+def holds_references(module: Any) -> bool:
+    """A graph whose variables live in its operations, as in the hub's TF1 format: saved again, they would be empty."""
+    graph = getattr(module, "graph", None)
+    return graph is not None and any(each.type in ("Variable", "VariableV2") for each in graph.get_operations())
+
+
 def network(module: Any, interface: Interface, precision: Precision) -> Callable[[np.ndarray], np.ndarray]:
     """The module as a function: texts (n,), as objects, or uint8 pixels (n, size, size, 3) → float32 (n, dim).
 

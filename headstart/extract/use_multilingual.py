@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from headstart.extract.batching import alike, padded
-from headstart.extract.encoder import Encoder, InGraph, package_file
+from headstart.extract.encoder import Encoder, InGraph, package_file, variables_of
 from headstart.extract.frozen import checked_precision, exportable, frozen, in_spec
-from headstart.extract.graph_texts import text_operations, truncated
+from headstart.extract.graph_texts import in_groups, text_operations, truncated
 from headstart.files import file_digest
 from headstart.runtime import keras, tensorflow
 
@@ -95,9 +95,18 @@ class UseMultilingual(Encoder):
     def in_graph(self, network: Any = None) -> InGraph:
         """SentencePiece as TensorFlow Text has it, then the network."""
         exportable(self.name, self.precision)
-        tokenizer = text_operations().SentencepieceTokenizer(self._pieces.read_bytes(), out_type=tensorflow().int32)
+        tokenizer = self.tokenizer_in_graph()
         model = self.trainable() if network is None else network
-        return InGraph(lambda texts: model(_ids(tokenizer, texts), training=False), [tokenizer, model])
+
+        def call(texts: Any) -> Any:
+            ids = ids_in_graph(tokenizer, texts)
+            return in_groups(lambda some: model(some, training=False), ids, PADDING, BUDGET, self.dim)
+
+        return InGraph(call, [tokenizer, *variables_of(model)])
+
+    def tokenizer_in_graph(self) -> Any:
+        """TensorFlow Text's tokenizer of its pieces, for `ids_in_graph`."""
+        return text_operations().SentencepieceTokenizer(self._pieces.read_bytes(), out_type=tensorflow().int32)
 
     @cached_property
     def _weights(self) -> Path:
@@ -125,7 +134,7 @@ class UseMultilingual(Encoder):
         )
 
 
-def _ids(tokenizer: Any, texts: Any) -> Any:
+def ids_in_graph(tokenizer: Any, texts: Any) -> Any:
     """`UseMultilingual.prepare` and `collate` in a graph: texts (n,) → int32 (n, time)."""
     tf = tensorflow()
     pieces = tokenizer.tokenize(truncated(texts, CHARACTERS))[:, : TOKENS - 2]

@@ -28,6 +28,8 @@ PROMISES = OWN, RARE, ALL = "own", "rare", "all"
 """By what a category's coverage is promised: its own listings; those of all rare categories together; all listings, of
 which it may be just the part that is missed, so that nothing is promised of it."""
 ACCEPT, SUGGEST, PERSON = "accept", "suggest", "person"
+SEPARATOR = " | "
+"""Between the categories that are suggested."""
 
 _FEWEST = 4
 """Listings that must lie at or below a category's own threshold. It exists from 1 on, but is then the lowest

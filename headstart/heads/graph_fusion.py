@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.heads.calibration import ACCEPT, PERSON, SUGGEST, Rules
+from headstart.heads.calibration import ACCEPT, PERSON, SEPARATOR, SUGGEST, Rules
 from headstart.heads.fusion import LOWEST, Fusion
 from headstart.runtime import tensorflow
 
 RANKS = 3
 """Most probable categories that an answer names."""
-SEPARATOR = " | "
 
 
 def fused(fusion: Fusion, opinions: Sequence[Any], there: Sequence[Any], has: Mapping[str, Any]) -> Any:

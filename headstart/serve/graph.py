@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headstart.extract.encoder import Encoder, InGraph
+from headstart.extract.encoder import Encoder, InGraph, variables_of
 from headstart.extract.graph_photos import NONE, decoded, kinds
 from headstart.extract.graph_texts import cleaned
 from headstart.heads.calibration import Rules
@@ -140,4 +140,4 @@ def _saying(
         seen = {kind: has[kind] for kind in sorted(read)}
         return answers(tf.exp(fused(classifier.fusion_, opinions, there, seen)), names, rules, seen)
 
-    return say, [*networks, *([words.tracked] if words else [])]
+    return say, [*map(variables_of, networks), *([words.tracked] if words else [])]
