@@ -34,7 +34,9 @@ STATIC = Path(__file__).parent / "static"
 LOOK = 2.0
 """Seconds between two looks for a new version."""
 HELD = 16
-"""Bodies of the largest size that are held at once, at most; further ones are refused."""
+"""Bodies of the largest size that are held at once until they are answered, at most; further ones are refused."""
+SMALL = 64 << 10
+"""Bytes of a body that is let in all the same: large ones are not to keep texts out."""
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -134,52 +136,61 @@ class Service:
         if version is not None and served is not None and version != served.number:
             raise Refusal(404, f"version {version} is not served, {served.number} is")
 
-    async def body(self, request: Request) -> bytes:
-        """The request's body, if it comes whole, in time, and is not too large."""
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The request's body, if it comes whole, in time, and is not too large; it counts as held until the end."""
         most, room = self.options.body_bytes, HELD * self.options.body_bytes
         announced = request.headers.get("content-length", "0")
         if announced.isdecimal() and int(announced[:20]) > most:
             raise Refusal(413, f"a body of {int(announced[:20]):,} bytes, the limit is {most:,}")
         chunks, size = [], 0
         try:
-            async with asyncio.timeout(self.options.body_seconds):
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    self._held += len(chunk)
-                    chunks.append(chunk)
-                    if size > most:
-                        raise Refusal(413, f"a body of more than {most:,} bytes, the limit")
-                    if self._held > room:
-                        raise Refusal(429, "busy: many large requests are being read, try again later", 1)
-        except TimeoutError:
-            raise Refusal(408, f"the body did not come within {self.options.body_seconds:g} s") from None
+            try:
+                async with asyncio.timeout(self.options.body_seconds):
+                    async for chunk in request.stream():
+                        size += len(chunk)
+                        self._held += len(chunk)
+                        chunks.append(chunk)
+                        if size > most:
+                            raise Refusal(413, f"a body of more than {most:,} bytes, the limit")
+                        if size > SMALL and self._held > room:
+                            raise Refusal(429, "busy: many large requests are inside, try again later", 1)
+            except TimeoutError:
+                raise Refusal(408, f"the body did not come within {self.options.body_seconds:g} s") from None
+            yield b"".join(chunks)
         finally:
             self._held -= size
-        return b"".join(chunks)
 
     async def predict(self, request: Request, name: str, version: int | None) -> Response:
         """Answer a request to classify that `Gate` let in."""
         self.check_name(name, version)
-        try:
-            listings = listings_of(await self.body(request))
-        except Malformed as error:
-            raise Refusal(400, str(error)) from None
-        self.admit()  # others may have come while the body did
-        asked = [self.pool.ask(text, photo) for text, photo in listings]
-        try:
-            async with asyncio.timeout(self.settings.timeout):
-                found = await asyncio.gather(*asked)
-        except TimeoutError:
-            raise Refusal(504, f"no answer within {self.settings.timeout:g} s: try again") from None
-        finally:
-            for each in asked:
-                each.cancel()
+        async with self.body(request) as body:
+            try:
+                listings = listings_of(body)
+            except Malformed as error:
+                raise Refusal(400, str(error)) from None
+            self.admit()  # others may have come while the body did
+            found = await self.answers(listings)
+        if version is not None and any(number != version for _, number in found):
+            raise Refusal(404, f"version {version} is not served any more")  # another one took over meanwhile
         answers = [answer for answer, _ in found]
         self.metrics.classified(answers)
         told = [{"error": each["error"]} if "error" in each else each for each in answers]
         if all("error" in each for each in told):
             raise Refusal(400, f"instances[0]: {told[0]['error']}")
         return JSONResponse({"predictions": told}, headers={"X-Model-Version": str(max(number for _, number in found))})
+
+    async def answers(self, listings: list[tuple[str | None, bytes]]) -> list[tuple[dict[str, Any], int]]:
+        """The pool's answer to each listing, and the version that gave it."""
+        asked = [self.pool.ask(text, photo) for text, photo in listings]
+        try:
+            async with asyncio.timeout(self.settings.timeout):
+                return await asyncio.gather(*asked)
+        except TimeoutError:
+            raise Refusal(504, f"no answer within {self.settings.timeout:g} s: try again") from None
+        finally:
+            for each in asked:
+                each.cancel()
 
 
 class Gate:

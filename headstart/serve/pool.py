@@ -11,11 +11,12 @@ import json
 import os
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, one_line
 from headstart.progress import say
 from headstart.runtime import cores
 from headstart.serve import frames
@@ -108,8 +109,10 @@ class Worker:
 
     @property
     def free(self) -> bool:
-        """It can be given a batch."""
-        return bool(self.about) and not self.retired and len(self.batches) < OUTSTANDING and not self._suspects
+        """It can be given a batch. One whose pipe is closed has died, which is noticed in a moment."""
+        pipe = self.process.stdin
+        there = bool(self.about) and not self.retired and pipe is not None and not pipe.is_closing()
+        return there and len(self.batches) < OUTSTANDING and not self._suspects
 
     @property
     def _suspects(self) -> bool:
@@ -141,7 +144,7 @@ class Pool:
         self._keepers: set[asyncio.Task[None]] = set()
         self._batch = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._inside = [0, 0]  # listings without and with a photo that wait or are being classified
         self.costs = Costs()
         self.version: Version | None = None
@@ -159,7 +162,7 @@ class Pool:
 
     def expected(self) -> float:
         """Seconds that a listing that came now would wait for those before it."""
-        return self.costs.of(*self._inside) / max(1, sum(bool(worker.about) for worker in self._workers))
+        return self.costs.of(*self._inside) / max(1, self._ready())
 
     def admit(self) -> None:
         """Raise Refused where a listing would wait too long, or nobody can answer it."""
@@ -284,7 +287,7 @@ class Pool:
 
     async def stop(self) -> None:
         """End all workers, those that have batches when they have answered them."""
-        self._stopping = True
+        self._stopping.set()
         for worker in self._workers:
             if worker.about:
                 worker.retire()
@@ -301,26 +304,39 @@ class Pool:
         """Run a worker of this version, and another one when it dies, until a later version has taken over."""
         pause = 1.0
         while True:
-            worker = await self._spawned(version)
-            self._workers.append(worker)
+            worker = None
             try:
-                failed = await self._listen(worker, first)
-            finally:
-                worker.kill()
-                self._workers.remove(worker)
-                if worker.watch is not None:
-                    worker.watch.cancel()
-                self._metrics.ready(self._ready())
-            if not first.done() and not worker.about:
+                worker = await self._spawned(version)
+                failed = await self._lived(worker, first)
+            except (OSError, ValueError, LookupError) as error:  # it could not be started, or talked nonsense
+                failed = one_line(error)
+            loaded = worker is not None and bool(worker.about)
+            if not first.done() and not loaded:
                 first.set_exception(HeadstartError(failed or f"a worker ended while it loaded {version.folder}"))
                 return
-            self._take_back(worker)
-            if self._stopping or worker.retired or version is not self.version:
+            if self._stopping.is_set() or (worker is not None and worker.retired) or version is not self.version:
                 return
-            pause = 1.0 if worker.about else min(2 * pause, LONGEST_PAUSE)
+            pause = 1.0 if loaded else min(2 * pause, LONGEST_PAUSE)
             self._metrics.restarted()
             say(f"a worker died{failed and f' ({failed})'}: another one starts in {pause:g} s")
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
+
+    async def _lived(self, worker: Worker, first: asyncio.Future[None]) -> str:
+        """Have it answer until it ends, and give what it leaves to others; why it could not begin, if it says so."""
+        self._workers.append(worker)
+        try:
+            if self._stopping.is_set():  # since it was started
+                return ""
+            return await self._listen(worker, first)
+        finally:
+            worker.kill()
+            self._workers.remove(worker)
+            if worker.watch is not None:
+                worker.watch.cancel()
+            self._metrics.ready(self._ready())
+            self._take_back(worker)
 
     async def _spawned(self, version: Version) -> Worker:
         settings = self._settings

@@ -11,6 +11,11 @@ MOST = 64
 """Listings in a request."""
 CHARACTERS = 100_000
 """Of a text. Encoders read the first 16,384; the words all of it."""
+STRINGS = 2 * 10 * MOST
+"""Quotes that may be in a request's JSON; a listing that has all it may have brings ten."""
+STRUCTURE = 256 << 10
+"""Bytes of JSON outside its strings. Without these two bounds 14 MB of a million small things, all of them wrong, would
+take ten seconds and more than a gigabyte to refuse."""
 BASE64 = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP6DwABBQECz6AuzQAAAABJRU5ErkJggg=="
 
 
@@ -91,6 +96,7 @@ def listings_of(body: bytes) -> list[tuple[str | None, bytes]]:
     Raises:
         Malformed: it is not what `PredictRequest` says, or something is not Base64.
     """
+    _check_structure(body)
     try:
         request = PredictRequest.model_validate_json(body)
     except ValidationError as error:
@@ -99,6 +105,14 @@ def listings_of(body: bytes) -> list[tuple[str | None, bytes]]:
         (each.text, _photo(each.image_bytes.b64, place) if isinstance(each.image_bytes, Binary) else b"")
         for place, each in enumerate(request.instances)
     ]
+
+
+def _check_structure(body: bytes) -> None:
+    """Refuse JSON of more parts than a request can have, at the cost of a few passes over its bytes."""
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"")  # whose quotes are those around strings
+    strings = plain.count(b'"')
+    if strings > STRINGS or sum(map(len, plain.split(b'"')[::2])) > STRUCTURE:
+        raise Malformed(f"the body: too many parts for JSON of {MOST} listings, the most in a request")
 
 
 def _photo(text: str, place: int) -> bytes:
@@ -115,6 +129,7 @@ def _first(error: ValidationError) -> str:
     """The first thing that is wrong, where it is, and how many more there are."""
     errors = error.errors(include_url=False, include_input=False, include_context=False)
     first: Any = errors[0]
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]).lstrip(".")
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+    where = " ".join(steps[:200].split()).lstrip(".")  # what the client called it may be of any length
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{where or 'the body'}: {' '.join(str(first['msg']).split())[:200]}{more}"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import time
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from headstart.errors import HeadstartError
 from headstart.progress import say
@@ -21,6 +23,12 @@ HEAD_SECONDS = 10.0
 REQUEST_SECONDS = 30.0
 """Until its body must be here, too; the application refuses it sooner, and what comes after that is read and dropped:
 to close at once would take the answer from a client that is still sending."""
+UNREAD_SECONDS = 30
+"""That a client may leave bytes of an answer unacknowledged."""
+HEAD_BYTES = 64 << 10
+"""Of a request's head, and of what stands between the pieces of a body that comes in chunks."""
+FILES = 512
+"""Open at once beside the connections: pipes of workers, the page's files."""
 CONNECTIONS = 2048
 """Open at once, at most; further ones are told so."""
 BACKLOG = 1024
@@ -34,12 +42,23 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise HeadstartError(
             f"{host}:{port} cannot be listened at ({reason}): choose another --host or --port"
         ) from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux; each connection inherits it
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+    return listening
+
+
+def allow_files(wanted: int = CONNECTIONS + FILES) -> None:
+    """Have as many files open as all connections need, as far as the system lets this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def run(app: FastAPI, listening: socket.socket, drain: float, access_log: bool = False) -> None:
@@ -51,10 +70,12 @@ def run(app: FastAPI, listening: socket.socket, drain: float, access_log: bool =
     Raises:
         HeadstartError: the model cannot be loaded.
     """
+    allow_files()
     service = app.state.service
     config = uvicorn.Config(
         Gate(app),
         http=Impatient,
+        h11_max_incomplete_event_size=HEAD_BYTES,
         log_level="info" if access_log else "warning",
         access_log=access_log,
         limit_concurrency=CONNECTIONS,
@@ -94,36 +115,61 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-class Impatient(HttpToolsProtocol):
-    """A connection on which each request must come whole in time, also one that was answered before its end."""
+class Impatient(H11Protocol):
+    """A connection on which each request must come whole in time, also one that was answered before its end.
+
+    It is h11's, not httptools': that one sets no limit to a request's head, and takes no body from clients that offer
+    to go on with HTTP/2, as Java's and curl's do.
+    """
 
     _late: asyncio.TimerHandle | None = None
+    _awaited: Any = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._wait()
+        self._watch()
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._wait()
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
 
-    def on_headers_complete(self) -> None:
-        self._wait(REQUEST_SECONDS)
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._come()
-        super().on_message_complete()
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._come()
+        self._stop()
         super().connection_lost(exc)
 
-    def _wait(self, seconds: float = HEAD_SECONDS) -> None:
-        self._come()
-        self._late = self.loop.call_later(seconds, self._too_late)
+    def send_400_response(self, msg: str) -> None:
+        """In the words of all other refusals."""
+        told = b'{"error":"this is no HTTP request, or its head is larger than %d bytes"}' % HEAD_BYTES
+        headers = [("content-type", "application/json"), ("content-length", str(len(told))), ("connection", "close")]
+        response = h11.Response(status_code=400, headers=headers, reason="Bad Request")
+        try:
+            for event in (response, h11.Data(data=told), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        except h11.LocalProtocolError:  # it was answered before its end
+            pass
+        self.transport.close()
 
-    def _come(self) -> None:
+    def _should_upgrade(self) -> bool:
+        """Never: an offer may be passed over."""
+        return False
+
+    def _watch(self) -> None:
+        """Give the client so long to send what is to come now; what has begun to come does not begin anew."""
+        state = self.conn.their_state
+        idle = state is h11.IDLE and self.cycle is not None and not self.conn.trailing_data[0]
+        awaited = (state, self.cycle) if state in (h11.IDLE, h11.SEND_BODY) and not idle else None
+        if awaited != self._awaited:
+            self._stop()
+            if awaited is not None:
+                seconds = HEAD_SECONDS if state is h11.IDLE else REQUEST_SECONDS
+                self._late = self.loop.call_later(seconds, self._too_late)
+            self._awaited = awaited
+
+    def _stop(self) -> None:
         if self._late is not None:
             self._late.cancel()
             self._late = None
