@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.embeddings.features import Features
-from headstart.heads.calibration import PERSON, SUGGEST, Rules
+from headstart.heads.calibration import PERSON, SEPARATOR, SUGGEST, Rules
 
 if TYPE_CHECKING:
     from headstart.heads.classifier import Classifier
 
 BEST = 3
 """Categories that are named, where there are so many."""
-SEPARATOR = " | "
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from headstart.answers import answer
 from headstart.embeddings.features import Features
 from headstart.errors import HeadstartError
 from headstart.files import write_atomically
-from headstart.heads.calibration import ACCEPT, ALL, PERSON, RARE, SEPARATOR, SUGGEST, Rules
+from headstart.heads.calibration import ACCEPT, ALL, PERSON, RARE, SUGGEST, Rules
 from headstart.progress import progress, say
 from headstart.reports import wording
 
