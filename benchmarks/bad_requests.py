@@ -24,7 +24,7 @@ TESTS = Path(__file__).resolve().parents[1] / "tests"
 def main() -> None:
     """Start a server, send, print."""
     sys.path[:0] = [str(TESTS), str(TESTS / "serve")]
-    from bad_requests import attack
+    from attacking import attack
 
     from headstart.runtime import machine
     from serving import serving

@@ -242,12 +242,14 @@ def make_app(options: Options, settings: Settings, version: Version) -> FastAPI:
         description="Categories for product listings. The contract is that of TensorFlow Serving's REST API.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # to wherever a Host header says
     )
     app.state.service = service
     _errors(app)
     _classifying(app, service)
     _health(app, service)
     _page(app, options)
+    _describe(app)
     return app
 
 
@@ -337,6 +339,16 @@ def _classifying(app: FastAPI, service: Service) -> None:
 def _status(number: int, state: str, error: str) -> dict[str, Any]:
     told = {"error_code": "UNKNOWN" if error else "OK", "error_message": error}
     return {"version": str(number), "state": state, "status": told}
+
+
+def _describe(app: FastAPI) -> None:
+    """Take out of /openapi.json what FastAPI would answer to unfit parameters: here that is 400, in the words of all."""
+    told = app.openapi()
+    for operations in told["paths"].values():
+        for each in operations.values():
+            each["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        told["components"]["schemas"].pop(name, None)
 
 
 def _health(app: FastAPI, service: Service) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bad_requests import attack
+from attacking import attack
 
 from serving import serving
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,17 @@ def server(shop: Path) -> Iterator[Server]:
 
 
 def test_clients_that_say_nothing_or_dribble_hold_up_nobody(server: Server) -> None:
-    """Two hundred of them; and each is told, or hung up on, in the end."""
+    """Two hundred of them, and twenty that read no answer; and each is told, or hung up on, in the end."""
     address = ("127.0.0.1", httpx.URL(server.url).port or 0)
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n".encode()
     beginnings = (b"", head[:20], head, head + b"\r\n" + b"{")
+    files = Path(f"/proc/{server.process.pid}/fd")
+    before = len(list(files.iterdir()))
+    deaf = [socket.create_connection(address) for _ in range(20)]
+    for each in deaf:
+        each.settimeout(1)
+        with suppress(TimeoutError):  # it is not read any more either
+            each.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 50_000)
     slow = [socket.create_connection(address) for _ in range(200)]
     for number, each in enumerate(slow):
         each.sendall(beginnings[number % 4])
@@ -93,6 +101,7 @@ def test_clients_that_say_nothing_or_dribble_hold_up_nobody(server: Server) -> N
     answers = [each.recv(1000).partition(b"\r\n")[0] for each in slow]
     assert set(answers) == {b"", b"HTTP/1.1 408 Request Timeout"}
     assert answers.count(b"") == 150
+    server.until(lambda: len(list(files.iterdir())) <= before, 90)
 
 
 def test_more_than_it_can_do_is_refused_at_once(server: Server, shop: Path) -> None:
@@ -144,6 +153,23 @@ def test_a_killed_worker_is_replaced_and_its_requests_are_answered(server: Serve
         assert (load.lost, load.wrong) == ([], [])
         assert server.metric("headstart_worker_restarts_total") == restarts + 1
         assert server.workers() != [worker]
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_and_an_end_waits_for_none(shop: Path) -> None:
+    """No file more may be open: there is no pipe for a worker."""
+    with serving(shop / "model", "--timeout", "100", "--drain-seconds", "0") as server:
+        (worker,) = server.workers()
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        os.kill(worker, signal.SIGKILL)
+        server.until(lambda: "starts in 2 s" in server.said)
+        assert "Traceback" not in server.said
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+        server.until(server.ready)
+        os.kill(server.workers()[0], signal.SIGKILL)
+        assert server.predict({"text": "puzzle"}).status_code in (200, 503)
+        server.until(lambda: server.said.count("a worker died") > 2)
+        assert server.end() == 0
 
 
 def test_a_polite_end_loses_no_request(server: Server, shop: Path) -> None:

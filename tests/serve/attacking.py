@@ -1,0 +1,163 @@
+"""Bad requests sent to a server, and what becomes of them and of a client beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from bad_requests import Bad, Requests
+
+from serving import PREDICT, Server
+
+ALLOWED = frozenset({200, 206, 304, 400, 401, 404, 405, 408, 413, 416, 429, 503, 504})
+"""Statuses that the API documents, and those of static files."""
+PATIENCE = 90.0
+"""Seconds until a connection that was neither answered nor ended is one that hangs."""
+
+
+@dataclass
+class Outcome:
+    """What became of one."""
+
+    kind: str
+    statuses: tuple[int, ...]
+    seconds: float
+    hung: bool
+    unanswered: bool
+    problem: str = ""
+
+
+@dataclass
+class Tally:
+    """Of all of them."""
+
+    outcomes: list[Outcome]
+    good: Counter[str]
+    """Answers to the client beside them, by status; "wrong" where one is not as it was before."""
+    before: dict[str, int]
+    """Bytes of memory of the server's processes."""
+    after: dict[str, int]
+    restarts: int
+    ready: bool
+
+    def by_kind(self) -> dict[str, Counter[str]]:
+        found: dict[str, Counter[str]] = {}
+        for each in self.outcomes:
+            told = "+".join(map(str, sorted(set(each.statuses)))) or "ended"
+            found.setdefault(each.kind, Counter())["hung" if each.hung else told] += 1
+        return found
+
+    def wrong(self) -> list[Outcome]:
+        """Those that hung, got no answer that they were owed, or one that is not documented."""
+        return [
+            each
+            for each in self.outcomes
+            if each.hung or each.unanswered or each.problem or not set(each.statuses) <= ALLOWED
+        ]
+
+
+def send(address: tuple[str, int], bad: Bad) -> Outcome:
+    """Send one; wait until the server has answered and ended the connection."""
+    started, got, hung = time.monotonic(), b"", False
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
+        try:
+            for number, piece in enumerate(bad.pieces):
+                if number and bad.pause:
+                    time.sleep(bad.pause)
+                connection.sendall(piece)
+        except TimeoutError:
+            hung = True
+        except OSError:  # it has heard enough
+            pass
+        try:
+            while True:
+                if bad.may_end and not select.select([connection], [], [], 1)[0]:
+                    connection.shutdown(socket.SHUT_WR)
+                if not (piece := connection.recv(1 << 16)):
+                    break
+                got += piece
+        except TimeoutError:
+            hung = True
+        except OSError:  # hung up on while something was still on its way
+            pass
+    statuses, problem = read(got)
+    seconds = time.monotonic() - started
+    return Outcome(bad.kind, statuses, seconds, hung, not statuses and not bad.may_end, problem)
+
+
+def read(got: bytes) -> tuple[tuple[int, ...], str]:
+    """The statuses of the answers in what a server has sent, and what is wrong with its refusals, if anything is."""
+    statuses, problem = [], ""
+    while got.startswith(b"HTTP/1."):
+        head, _, got = got.partition(b"\r\n\r\n")
+        first, *lines = head.split(b"\r\n")
+        status = int(first.split(b" ")[1])
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        if status >= 200:
+            statuses.append(status)
+        size = int(headers.get(b"content-length", b"0"))
+        body, rest = got[:size], got[size:]
+        if status >= 400 and body and b"ange" not in body[:20]:  # of ranges of a static file Starlette tells itself
+            try:
+                (told,) = json.loads(body).items()
+                if told[0] != "error" or "\n" in told[1] or len(told[1]) > 1000:
+                    problem = f"{status}: {body[:200]!r}"
+            except (ValueError, AttributeError):
+                problem = f"{status}: {body[:200]!r}"
+        got = rest if status not in (304,) and (body or not size) else b""
+    return tuple(statuses), problem
+
+
+def attack(server: Server, number: int, seed: int = 0, clients: int = 8) -> Tally:
+    """Send so many, from several clients at once, while another one asks what it should and checks each answer."""
+    requests = Requests(seed, server.http.get("/openapi.json").json())
+    address = ("127.0.0.1", httpx.URL(server.url).port or 0)
+    right = server.predict({"text": "puzzle"}).json()
+    for each in Requests(seed + 1, requests.document).draw(40):  # what takes memory once
+        send(address, each)
+    before, restarts = memory(server), server.metric("headstart_worker_restarts_total")
+    good: Counter[str] = Counter()
+    ended = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
+            while not ended.wait(0.05):
+                response = client.post(PREDICT, json={"instances": [{"text": "puzzle"}]})
+                told = response.status_code != 200 or same(response.json(), right)
+                good[str(response.status_code) if told else "wrong"] += 1
+
+    beside = threading.Thread(target=ask)
+    beside.start()
+    try:
+        with ThreadPoolExecutor(clients) as pool:
+            outcomes = list(pool.map(lambda each: send(address, each), requests.draw(number)))
+    finally:
+        ended.set()
+        beside.join()
+    again = server.metric("headstart_worker_restarts_total")
+    return Tally(outcomes, good, before, memory(server), int(again - restarts), server.ready())
+
+
+def same(answer: Any, right: Any) -> bool:
+    """Whether a listing got the answer that it gets by itself; beside others its probability may differ by a little."""
+    (one,), (other,) = answer["predictions"], right["predictions"]
+    return one["category"] == other["category"] and abs(one["probability"] - other["probability"]) < 1e-3
+
+
+def memory(server: Server) -> dict[str, int]:
+    """Resident bytes of the server and of its workers."""
+
+    def resident(process: int) -> int:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    return {"server": resident(server.process.pid), "workers": sum(map(resident, server.workers()))}
