@@ -185,7 +185,7 @@ takes_check = functools.partial(
     takes_new_listings,
     catalog=Annotated[
         Path | None,
-        typer.Option("--check", help="Catalogue to compare it on with 'headstart predict'; it may be there already."),
+        typer.Option("--check", help="Catalogue on which to compare the version with 'headstart predict'."),
     ],
 )
 """For commands that may look at new listings."""

@@ -60,7 +60,7 @@ def test_help_names_every_command_and_needs_nothing_heavy(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "extract", "train", "sweep", "benchmark", "compare", "predict", "audit", "encoders"]
+    "command", ["demo", "extract", "train", "sweep", "benchmark", "compare", "predict", "export", "audit", "encoders"]
 )
 def test_every_command_has_an_example(tmp_path: Path, command: str) -> None:
     done = headstart_here(command, "--help", cwd=tmp_path)

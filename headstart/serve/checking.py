@@ -131,4 +131,10 @@ def _photos(read: Read) -> Iterator[bytes]:
     features = read.features
     there = np.any([features.present[name] for name in features.encoders(IMAGE)], axis=0)
     for path, readable in zip(read.catalog.contents(IMAGE, features.ids), there.tolist(), strict=True):
-        yield Path(path).read_bytes() if path and readable else b""
+        try:
+            yield Path(path).read_bytes() if path and readable else b""
+        except OSError as error:
+            raise HeadstartError(
+                f"{path} cannot be read ({error.strerror}), and could when its vector was made: allow it, or run "
+                "'headstart extract --retry-failed'"
+            ) from None

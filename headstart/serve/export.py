@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import secrets
@@ -70,7 +71,7 @@ def export(
             (aside / WARM_UP).parent.mkdir()
             write_requests(aside / WARM_UP)
         write_text_atomically(folder / BATCHING, batching())
-    except OSError as error:
+    except (OSError, tensorflow().errors.OpError) as error:  # the latter from what TensorFlow writes itself
         raise HeadstartError(f"{place} cannot be written ({one_line(error)}): choose another folder") from None
     return place
 
@@ -96,7 +97,7 @@ def provenance(
         "encoders": classifier.fingerprints_,
         "classes": len(classifier.classes_),
         "decisions": decided,
-        "versions": versions(),
+        "versions": {**versions(), "tensorflow-text": importlib.metadata.version("tensorflow-text")},
         "created": now(),
     }
 
