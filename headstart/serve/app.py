@@ -342,7 +342,7 @@ def _status(number: int, state: str, error: str) -> dict[str, Any]:
 
 
 def _describe(app: FastAPI) -> None:
-    """Take out of /openapi.json what FastAPI would answer to unfit parameters: here that is 400, in the words of all."""
+    """Take out of /openapi.json what FastAPI would answer to unfit parameters: here that is 400, as all else."""
     told = app.openapi()
     for operations in told["paths"].values():
         for each in operations.values():
