@@ -25,7 +25,6 @@ def main() -> None:
     """Start a server, send, print."""
     sys.path[:0] = [str(TESTS), str(TESTS / "serve")]
     from attacking import attack
-
     from headstart.runtime import machine
     from serving import serving
 

@@ -14,6 +14,10 @@ LONGEST = (
     "test_notebook.py",
     "test_readme.py",
     "test_hub.py",
+    "test_faults.py",
+    "test_page.py",
+    "test_export.py",
+    "test_in_graph.py",
 )
 
 

@@ -241,6 +241,7 @@ def make_app(options: Options, settings: Settings, version: Version) -> FastAPI:
         version=__version__,
         description="Categories for product listings. The contract is that of TensorFlow Serving's REST API.",
         lifespan=lifespan,
+        docs_url=None,  # they fetch their scripts from elsewhere: blank where there is no network, and somebody is told
         redoc_url=None,
         redirect_slashes=False,  # to wherever a Host header says
     )
@@ -275,7 +276,10 @@ def _errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:
-        reason = {404: "there is nothing here: see /docs", 405: "another method is wanted here: see /docs"}
+        reason = {
+            404: "there is nothing here: see /openapi.json",
+            405: "another method is wanted here: see /openapi.json",
+        }
         return JSONResponse({"error": reason.get(error.status_code, error.detail)}, error.status_code, error.headers)
 
 

@@ -44,7 +44,7 @@ def read_keys(file: Path | None) -> Keys:
     """
     if file is not None:
         try:
-            text, source = file.read_text(), str(file)
+            text, source = file.read_text(), f"--keys {file}"
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             raise HeadstartError(f"--keys {file} cannot be read ({reason}): give a file with a key a line") from None
@@ -53,10 +53,8 @@ def read_keys(file: Path | None) -> Keys:
         text, source = os.environ.get(VARIABLE, ""), VARIABLE
         keys = [key.strip() for line in text.splitlines() for key in line.split(",")]
     keys = [key for key in keys if key]
-    if file is not None and not keys:
-        raise HeadstartError(
-            f"--keys {file} holds no key: everybody would be admitted; leave --keys out if that is meant"
-        )
+    if not keys and (file is not None or VARIABLE in os.environ):
+        raise HeadstartError(f"{source} holds no key: everybody would be admitted; leave it out if that is meant")
     for place, key in enumerate(keys, 1):  # the key itself is not shown: this may end in a log
         if len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key:
             raise HeadstartError(

@@ -12,12 +12,17 @@ import numpy as np
 
 from headstart.answers import answer
 from headstart.embeddings.features import Features
+from headstart.errors import ItemError
 from headstart.extract.encoder import Encoder
+from headstart.extract.images import upright_size
 from headstart.heads.classifier import Classifier
 from headstart.modelling import encoders_of
 from headstart.runtime import versions
 from headstart.texts import join_fields
 
+JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
+SLOW_PIXELS = 12_000_000
+"""Of a JPEG 2000, which is decoded whole at seconds for 50 million pixels, in a file of some hundred kilobytes."""
 WARM = (1, 2, 4, 8)
 """Listings at once that are tried before the first real one: TensorFlow prepares for each new size."""
 TIMED = 3
@@ -75,6 +80,8 @@ class Pipeline:
             ItemError: its photo cannot be read.
         """
         text = join_fields([listing.text])
+        if listing.photo:
+            _refuse_slow(listing.photo)
         given: dict[str, Any] = {"text": text, "image": listing.photo or None}
         inputs = {
             each.name: each.prepare(given[each.modality]) for each in self._encoders if given[each.modality] is not None
@@ -129,6 +136,17 @@ class Pipeline:
             "calibrated": self._rules is not None,
             "versions": versions(),
         }
+
+
+def _refuse_slow(photo: bytes) -> None:
+    """Raise ItemError for a photo that would hold up all others for seconds, whatever its size in bytes."""
+    if photo.startswith(JPEG_2000):
+        width, height = upright_size(photo)
+        if width * height > SLOW_PIXELS:
+            reason = (
+                f"JPEG 2000 photo of {width * height / 1e6:.1f} million pixels, the limit is {SLOW_PIXELS / 1e6:.0f}"
+            )
+            raise ItemError(reason, "too large")
 
 
 def _grey() -> bytes:

@@ -255,7 +255,8 @@ class Pool:
         batch, now = worker.batches.pop(head["batch"]), asyncio.get_running_loop().time()
         seconds, worker.busy_since = now - worker.busy_since, now
         photos = sum(bool(ticket.photo) for ticket in batch)
-        self.costs.tell(len(batch) - photos, photos, seconds)
+        if not any("error" in answer for answer in head["answers"]):  # what could not be read took no time
+            self.costs.tell(len(batch) - photos, photos, seconds)
         self._metrics.answered(seconds)
         self._watch(worker)
         for ticket, answer in zip(batch, head["answers"], strict=True):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MOST = 64
 """Listings in a request."""
-CHARACTERS = 100_000
+CHARACTERS = 20_000
 """Of a text. Encoders read the first 16,384; the words all of it."""
 STRINGS = 2 * 10 * MOST
 """Quotes that may be in a request's JSON; a listing that has all it may have brings ten."""

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damaged_photos import bombs, damaged, largest, no_photos, turned, whole_photos, with_damaged_exif
 from small_encoders import Pixels
 
+from damaged_photos import bombs, damaged, largest, no_photos, turned, whole_photos, with_damaged_exif
 from headstart.catalog import Columns, read_catalog
 from headstart.embeddings.listings import Listings, listings_path
 from headstart.embeddings.part import Failure

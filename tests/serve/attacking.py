@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from bad_requests import Bad, Requests
 
+from bad_requests import Bad, Requests
 from serving import PREDICT, Server
 
 ALLOWED = frozenset({200, 206, 304, 400, 401, 404, 405, 408, 413, 416, 429, 503, 504})

@@ -12,12 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 from damaged_photos import bombs, damaged, no_photos, whole_photos, with_damaged_exif
-
 from serving import PREDICT
 
 PATHS = (
     PREDICT, "/v1/models/model", "/v1/models/model/versions/1:predict", "/livez", "/readyz", "/metrics",
-    "/openapi.json", "/docs", "/", "/static/index.html",
+    "/openapi.json", "/docs/", "/", "/static/index.html",
 )  # fmt: skip
 TAIL = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 

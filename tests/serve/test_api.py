@@ -97,6 +97,14 @@ def test_a_photo_that_cannot_be_read_fails_alone(server: Server, shop: Path, row
     assert (alone.status_code, alone.json()) == (400, {"error": "instances[0]: photo is truncated"})
 
 
+def test_a_photo_that_takes_seconds_to_decode_is_refused(server: Server) -> None:
+    file = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(file, "JPEG2000")
+    refused = server.predict({"image_bytes": {"b64": base64.b64encode(file.getvalue()).decode()}})
+    told = "instances[0]: JPEG 2000 photo of 16.0 million pixels, the limit is 12"
+    assert (refused.status_code, refused.json()["error"]) == (400, told)
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(server: Server) -> None:
     file = io.BytesIO()
     Image.new("1", (30_000, 30_000)).save(file, "PNG", compress_level=9)
@@ -133,7 +141,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(server: Server) -> None:
         (b'{"instances": [{}], "signature_name": "regress"}', "signature_name: Input should be"),
         (json.dumps({"instances": [{}] * 65}).encode(), "instances: List should have at most 64 items"),
         (
-            json.dumps({"instances": [{"text": "a" * 100_001}]}).encode(),
+            json.dumps({"instances": [{"text": "a" * 20_001}]}).encode(),
             "instances[0].text: String should have at most",
         ),
     ],
@@ -188,8 +196,8 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(server: S
     [
         ("/v1/models/other:predict", "no model is called 'other', there is 'model'"),
         ("/v1/models/model/versions/2:predict", "version 2 is not served, 1 is"),
-        ("/v2/models/model/infer", "there is nothing here: see /docs"),
-        ("/v1/models/model:predict/", "there is nothing here: see /docs"),
+        ("/v2/models/model/infer", "there is nothing here: see /openapi.json"),
+        ("/v1/models/model:predict/", "there is nothing here: see /openapi.json"),
     ],
 )
 def test_other_models_versions_and_methods_are_not_found(server: Server, path: str, told: str) -> None:
@@ -200,7 +208,7 @@ def test_other_models_versions_and_methods_are_not_found(server: Server, path: s
 def test_the_version_served_may_be_named(server: Server) -> None:
     assert server.predict({"text": "puzzle"}, path="/v1/models/model/versions/1:predict").status_code == 200
     assert server.predict({"text": "puzzle"}, path="/v1/models/model/versions/x:predict").status_code == 400
-    assert server.http.put(PREDICT).json() == {"error": "another method is wanted here: see /docs"}
+    assert server.http.put(PREDICT).json() == {"error": "another method is wanted here: see /openapi.json"}
 
 
 def test_the_status_is_as_tensorflow_serving_tells_it(server: Server) -> None:
@@ -257,6 +265,11 @@ def test_what_is_no_model_is_refused_in_one_line(shop: Path, words: tuple[str, .
 def test_an_address_that_is_taken_is_refused_in_one_line(shop: Path, server: Server) -> None:
     port = str(httpx.URL(server.url).port)
     commands.refused(commands.headstart("serve", "model", "--port", port, cwd=shop), port, "choose another")
+
+
+def test_an_environment_without_a_key_opens_nothing(shop: Path) -> None:
+    done = commands.headstart("serve", "model", cwd=shop, HEADSTART_API_KEYS=" , ")
+    commands.refused(done, "HEADSTART_API_KEYS holds no key")
 
 
 @pytest.mark.parametrize("keys", ["short\n", "", "with a blank in it here\n"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from attacking import attack
-
 from serving import serving
 
 REQUESTS = 300
