@@ -161,7 +161,7 @@ def test_base64_in_lines_is_read(server: Server, shop: Path) -> None:
 
 
 def test_texts_of_nothing_but_quotes_and_brackets_are_read(server: Server) -> None:
-    texts = ['"' * 30_000, "\\" * 30_001, '\\"' * 20_000, "[{," * 20_000]
+    texts = ['"' * 10_000, "\\" * 10_001, '\\"' * 10_000, "[{," * 6_000]
     assert server.predict(*({"text": text} for text in texts)).status_code == 200
 
 
