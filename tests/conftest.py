@@ -15,7 +15,7 @@ LONGEST = (
     "test_readme.py",
     "test_hub.py",
     "test_faults.py",
-    "test_page.py",
+    "test_sellers_page.py",
     "test_export.py",
     "test_in_graph.py",
 )

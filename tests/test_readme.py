@@ -39,8 +39,12 @@ def test_the_commands_run_in_order(folder: Path, timed_once: None) -> None:
         "compare",
         "predict",
         "audit",
+        "serve",
+        "export",
     }
     for command in commands:
+        if command[0] == "serve":  # for good: tests/serve has it begin, answer and end
+            continue
         if command[0] == "compare":
             shutil.copytree(folder / command[1], folder / command[2])
         # README tries a hundred settings; six go the same way in a tenth of the time.

@@ -51,9 +51,9 @@ def encode(
     with running(workers) as (parallel, died), _watched(store, plan, advance):
         while left:
             try:
-                _give_out(
-                    [Task(encoder, encoder.fingerprint, store.folder, plan.path, each) for each in left], parallel
-                )
+                # Whole paths: a worker may have begun in another folder.
+                folder, path = store.folder.absolute(), plan.path.absolute()
+                _give_out([Task(encoder, encoder.fingerprint, folder, path, each) for each in left], parallel)
                 return
             except HeadstartError:
                 raise

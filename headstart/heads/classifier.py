@@ -56,8 +56,6 @@ class Classifier(ClassifierMixin, BaseEstimator):
         columns_: how the catalogue it was fitted on was read, for `headstart predict`; JSON values.
     """
 
-    _functions: list[Callable[..., np.ndarray]] | None = None
-
     def __init__(
         self,
         encoders: Sequence[str] | None = None,
@@ -141,7 +139,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         panel = Panel(listings, [side], members, self.seed)
         fused = panel.fuse(members, 0)
         self._networks = [panel.network(member, 0) for member in members if member is not None]
-        self._functions = None
+        self._functions: list[Callable[..., np.ndarray]] = []
         self._control = (
             Control().fit(texts, codes, listings.classes) if self.config_.words and texts is not None else None
         )
@@ -270,7 +268,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             if card["names"]:
                 made.feature_names_in_ = np.array(card["names"], object)
             made._kept = [parts[f"head-{number}.keras"] for number in range(len(made.config_.members()))]
-            made._networks = []
+            made._networks, made._functions = [], []
             words, seen = parts.get("words.npz"), parts.get("calibration.npz")
             made._control = Control.from_arrays(words.arrays()) if words else None
             made.calibration_ = Calibration.from_arrays(seen.arrays()) if seen else None
@@ -292,13 +290,13 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def _asking(self) -> list[Callable[..., np.ndarray]]:
         """Each network as a function."""
-        if self._functions is None:
-            self._functions = [traced(each) for each in self.networks_]
+        if not self._functions:
+            self._functions += map(traced, self.networks_)
         return self._functions
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what TensorFlow has traced, which is traced again where it is needed."""
-        return {**super().__getstate__(), "_functions": None}
+        return {**super().__getstate__(), "_functions": []}
 
     @property
     def control_(self) -> Control | None:

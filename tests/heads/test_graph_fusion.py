@@ -43,7 +43,7 @@ def test_answers_are_what_predict_writes(calibrated: bool, drawn: Callable[..., 
     features = replace(features, present={name: mask & ~lacks for name, mask in features.present.items()})
     classifier = Classifier().fit(features, groups=np.arange(len(features)))
     rules = classifier.rules(0.1, 0.9) if calibrated else None
-    (rows,) = predictions(classifier, features, rules)
+    (rows,) = predictions(classifier, [features], rules)
     has = {"text": features.present["words"], "image": features.present["pixels"]}
     tf = tensorflow()
     probabilities = classifier.predict_proba(features)
