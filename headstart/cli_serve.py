@@ -1,5 +1,6 @@
 """The commands that bring a classifier into production."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,6 +77,8 @@ def serve(
     access_log: Annotated[bool, typer.Option("--access-log", help="A line for each request, on stderr.")] = False,
 ) -> None:
     """An HTTP API, as TensorFlow Serving's, and a page to try it."""
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise HeadstartError(f"--name {name!r} is a part of the API's paths: give letters, digits, '.', '_' and '-'")
     try:
         from headstart.serve.app import Options, make_app
         from headstart.serve.server import listen, run

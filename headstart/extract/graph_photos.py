@@ -10,7 +10,7 @@ from typing import Any
 
 from headstart.extract.graph_exif import jpeg_orientation
 from headstart.extract.graph_resize import resized
-from headstart.extract.images import DECODED_LIMIT, JPEG_LIMIT
+from headstart.extract.images import DECODED_LIMIT
 from headstart.runtime import tensorflow
 
 KINDS = NONE, JPEG, PNG, GIF, BMP, WEBP = range(6)
@@ -55,7 +55,7 @@ def kinds(photos: Any) -> Any:
     bmp = begins(b"BM") & begins(b"\x18", b"\x20", at=28) & (number(14, 4) >= 40) & (number(30, 4) == 0)
     high = tf.abs(tf.bitcast(tf.cast(number(22, 4), tf.uint32), tf.int32))
     known = {
-        JPEG: (jpeg, in_jpeg, JPEG_LIMIT),
+        JPEG: (jpeg, in_jpeg, DECODED_LIMIT),
         PNG: (begins(b"\x89PNG\r\n\x1a\n"), number(16, 4, big=True) * number(20, 4, big=True), DECODED_LIMIT),
         GIF: (begins(b"GIF87a", b"GIF89a"), number(6, 2) * number(8, 2), DECODED_LIMIT),
         BMP: (bmp, number(18, 4) * tf.cast(high, tf.int64), DECODED_LIMIT),
@@ -84,7 +84,9 @@ def decoded(photos: Any, kind: Any, size: int) -> Any:
         }
         return tf.cast(tf.switch_case(number - JPEG, [readers[each] for each in KINDS[JPEG:]]), tf.uint8)
 
-    return tf.map_fn(one, (photos, kind), fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8))
+    shape = tf.TensorSpec((size, size, 3), tf.uint8)
+    # Two at a time: each may take a gigabyte on the way.
+    return tf.map_fn(one, (photos, kind), fn_output_signature=shape, parallel_iterations=2)
 
 
 def _jpeg(data: Any, size: int) -> Any:

@@ -33,6 +33,8 @@ from headstart.serve.versions import Version, latest
 STATIC = Path(__file__).parent / "static"
 LOOK = 2.0
 """Seconds between two looks for a new version."""
+AGAIN = 60.0
+"""Until a version that could not be loaded is tried once more."""
 HELD = 16
 """Bodies of the largest size that are held at once until they are answered, at most; further ones are refused."""
 SMALL = 64 << 10
@@ -100,20 +102,24 @@ class Service:
 
     async def watch(self) -> None:
         """Serve each new version as it comes; one that cannot be loaded is told, and the one before stays."""
+        again = 0.0
         while True:
             await asyncio.sleep(LOOK)
             try:
                 found = await asyncio.to_thread(latest, self.options.model, self.version)
             except (HeadstartError, OSError):  # being copied, or taken away: what is loaded goes on
                 continue
-            if found == self.version:
+            if found == self.pool.version:
+                self.version, self.failed = found, ""
+                continue
+            if found == self.version and time.monotonic() < again:
                 continue
             self.version, self.failed = found, ""
             say(f"version {found.number} is there: its workers start")
             try:
                 await self.load()
             except HeadstartError as error:
-                self.failed = str(error)
+                self.failed, again = str(error), time.monotonic() + AGAIN
                 say(f"version {found.number} cannot be served ({error}): the one before stays")
 
     def check_key(self, headers: Headers) -> None:
@@ -157,12 +163,15 @@ class Service:
                             raise Refusal(429, "busy: many large requests are inside, try again later", 1)
             except TimeoutError:
                 raise Refusal(408, f"the body did not come within {self.options.body_seconds:g} s") from None
-            yield b"".join(chunks)
+            whole = b"".join(chunks)
+            chunks.clear()  # or it would be there twice until it is answered
+            yield whole
         finally:
             self._held -= size
 
     async def predict(self, request: Request, name: str, version: int | None) -> Response:
-        """Answer a request to classify that `Gate` let in."""
+        """Answer a request to classify."""
+        self.check_key(request.headers)  # whatever `Gate` took its path for
         self.check_name(name, version)
         async with self.body(request) as body:
             try:
@@ -270,6 +279,10 @@ def _errors(app: FastAPI) -> None:
     async def refused(_: Request, error: Refusal) -> Response:
         return error.response()
 
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, __: Exception) -> Response:
+        return Refusal(500, "an error of the server's own, which its log tells of").response()
+
     @app.exception_handler(RequestValidationError)
     async def unfit(_: Request, error: RequestValidationError) -> Response:
         return Refusal(400, f"{error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}").response()
@@ -315,6 +328,9 @@ def _classifying(app: FastAPI, service: Service) -> None:
             raise
         except ClientDisconnect:
             return Response(status_code=400)  # to nobody
+        except Exception:
+            code = 500
+            raise
         finally:
             service.metrics.requested(code, time.perf_counter() - started)
 

@@ -103,6 +103,7 @@ def compare(classifier: Classifier, served: Any, read: Read) -> Comparison:
     names = [str(label) for label in classifier.classes_.tolist()]
     kinds = frozenset[str]().union(*(reads(each, features.modality) for each in members_of(classifier.config_)))
     same, apart, unread = 0, 0.0, list[str]()
+    numbers = {name: code for code, name in enumerate(names)}
     photos = _photos(read) if IMAGE in kinds else iter([b""] * len(features))
     with progress("checking", len(features)) as advance:
         for start in range(0, len(features), BATCH):
@@ -116,9 +117,10 @@ def compare(classifier: Classifier, served: Any, read: Read) -> Comparison:
                     f"the SavedModel fails on listings {features.ids[rows[0]]!r} to {features.ids[rows[-1]]!r} "
                     f"({one_line(error)}): find the photo among them, and save it anew"
                 ) from None
-            codes = [names.index(each.decode()) for each in found["category"].numpy()]
+            codes = np.array([numbers.get(each.decode(), -1) for each in found["category"].numpy()])
             same += int((wanted[rows.start : rows.stop].argmax(axis=1) == codes).sum())
             difference = np.abs(wanted[list(rows), codes] - found["probability"].numpy())
+            difference[codes < 0] = 1  # a category that the classifier does not know
             apart = max(apart, float(difference.max()))
             lacking = zip(rows, seen, found["read"].numpy(), strict=True)
             unread += [str(features.ids[row]) for row, photo, read in lacking if photo and b"image" not in read]

@@ -20,6 +20,7 @@ from headstart.errors import HeadstartError, one_line
 from headstart.progress import say
 from headstart.runtime import cores
 from headstart.serve import frames
+from headstart.serve.keys import VARIABLE
 from headstart.serve.versions import Version
 
 if TYPE_CHECKING:
@@ -120,9 +121,11 @@ class Worker:
         return any(ticket.tries for batch in self.batches.values() for ticket in batch)
 
     def retire(self) -> None:
-        """Let it end when it has answered what it has."""
+        """Let it end when it has answered what it has; one that still loads ends now."""
         self.retired = True
-        if not self.batches and self.process.stdin is not None:
+        if not self.about:
+            self.kill()
+        elif not self.batches and self.process.stdin is not None:
             self.process.stdin.close()
 
     def kill(self) -> None:
@@ -290,10 +293,7 @@ class Pool:
         """End all workers, those that have batches when they have answered them."""
         self._stopping.set()
         for worker in self._workers:
-            if worker.about:
-                worker.retire()
-            else:
-                worker.kill()
+            worker.retire()
         if self._keepers:
             await asyncio.wait(self._keepers, timeout=self._settings.timeout)
         for each in self._keepers:
@@ -322,6 +322,7 @@ class Pool:
             say(f"a worker died{failed and f' ({failed})'}: another one starts in {pause:g} s")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
+            if self._stopping.is_set() or version is not self.version:  # another one has taken over meanwhile
                 return
 
     async def _lived(self, worker: Worker, first: asyncio.Future[None]) -> str:
@@ -350,7 +351,10 @@ class Pool:
             *(sys.executable, "-m", "headstart.serve.worker", json.dumps(told)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // settings.workers))},
+            env={
+                **{name: value for name, value in os.environ.items() if name != VARIABLE},  # it needs no keys
+                "OMP_NUM_THREADS": str(max(1, cores() // settings.workers)),
+            },
         )
         return Worker(version, process)
 
@@ -362,25 +366,26 @@ class Pool:
             if "failed" in head:
                 return str(head["failed"])
             if "ready" in head:
+                if worker.retired:
+                    continue
                 worker.about = head
-                self._came_up(worker, head["ready"])
                 if not first.done():
+                    self._take_over(worker.version, head["ready"])
                     first.set_result(None)
+                self._metrics.ready(self._ready())
+                self._pump()
             else:
                 self._answered(worker, head)
         await worker.process.wait()
         return ""
 
-    def _came_up(self, worker: Worker, seconds: dict[str, float]) -> None:
-        """It is ready: if of a later version, those of the one before are not asked any more."""
-        if self.version is not worker.version:
-            self.version = worker.version
-            self.costs = Costs(**seconds)
-            for other in self._workers:
-                if other.version is not worker.version:
-                    other.retire()
-        self._metrics.ready(self._ready())
-        self._pump()
+    def _take_over(self, version: Version, seconds: dict[str, float]) -> None:
+        """A first worker of a version is ready: those of the one before are not asked any more."""
+        self.version = version
+        self.costs = Costs(**seconds)
+        for other in self._workers:
+            if other.version is not version:
+                other.retire()
 
     def _take_back(self, worker: Worker) -> None:
         """Line up again, first of all, what a dead worker had."""

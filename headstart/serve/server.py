@@ -64,8 +64,8 @@ def allow_files(wanted: int = CONNECTIONS + FILES) -> None:
 def run(app: FastAPI, listening: socket.socket, drain: float, access_log: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C, then answer what has come.
 
-    From the signal on /readyz says no, and connections are told to close with their next answer; `drain` seconds later,
-    or when none is open, nothing more is taken. A second signal ends it at once.
+    From the signal on /readyz says no, and connections are told to close with their next answer; `drain` seconds later
+    nothing more is taken. A second signal ends it at once.
 
     Raises:
         HeadstartError: the model cannot be loaded.
@@ -110,7 +110,7 @@ class Server(uvicorn.Server):
             return True
         if self._service.draining:
             waited = time.monotonic() - self._asked
-            if waited >= self._drain or not self.server_state.connections:
+            if waited >= self._drain:
                 return True
         return await super().on_tick(counter)
 

@@ -33,14 +33,14 @@ def latest(model: Path, known: Version | None = None) -> Version:
     if (model / CARD).is_file():
         seal = _seal(model)
         return known if known and known.seal == seal else Version(known.number + 1 if known else 1, model, seal)
-    numbers = [int(each.name) for each in model.iterdir() if each.name.isdecimal() and (each / CARD).is_file()]
-    if not numbers:
+    there = {int(each.name): each for each in model.iterdir() if each.name.isdecimal() and (each / CARD).is_file()}
+    if not there:
         raise ModelError(
             f"{model} is no classifier, it has no {CARD}, nor folders of classifiers named by numbers: train one with "
             f"'headstart train --save {model}'"
         )
-    folder = next(each for each in model.iterdir() if each.name.isdecimal() and int(each.name) == max(numbers))
-    return Version(max(numbers), folder, _seal(folder))
+    number = max(there)
+    return Version(number, there[number], _seal(there[number]))
 
 
 def _seal(folder: Path) -> str:

@@ -34,7 +34,8 @@ AHEAD = 2
 def main() -> None:
     """Load, warm up, say so, then answer batches until there are no more."""
     settings = json.loads(sys.argv[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to both: the server says when to end
+    for name in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group: the server says when to end
+        signal.signal(name, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not speak in between
     try:

@@ -223,6 +223,23 @@ def test_new_versions_are_served_without_a_gap(shop: Path, tmp_path: Path) -> No
         assert server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2"
 
 
+def test_a_version_that_was_replaced_does_not_come_back(shop: Path, tmp_path: Path) -> None:
+    """Its worker dies when the next version is there already: both start, and the later one stays."""
+    shutil.copytree(shop / "model", tmp_path / "models" / "1")
+    with serving(tmp_path / "models", "--watch", "--drain-seconds", "0") as server:
+        (worker,) = server.workers()
+        shutil.copytree(shop / "model", tmp_path / "models" / ".2")
+        (tmp_path / "models" / ".2").rename(tmp_path / "models" / "2")
+        server.until(lambda: "version 2 is there" in server.said)
+        os.kill(worker, signal.SIGKILL)
+        server.until(lambda: "serving version 2" in server.said)
+        server.until(lambda: len(server.workers()) == 1)
+        time.sleep(3)
+        assert server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2"
+        (served,) = server.http.get("/v1/models/model").json()["model_version_status"]
+        assert (served["version"], served["state"]) == ("2", "AVAILABLE")
+
+
 def test_a_listing_that_ends_its_worker_takes_no_other_with_it(shop: Path, tmp_path: Path) -> None:
     """A graph that aborts its process when it reads a certain word, as a decoder's fault would."""
     tf = tensorflow()
