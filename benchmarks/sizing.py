@@ -26,22 +26,22 @@ MARK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 class Figures:
     """What the tables are worked from. The first block is measured: put a machine's own figures there."""
 
-    # Measured, on a machine of so many cores. PRELIMINARY: the final ones go here, then --write docs/sizing.md.
+    # Measured, on two cores of an AMD EPYC without AVX-512, by serve.py with 32 clients on the same cores.
     cores: int = 2
-    api_text: float = 300
+    api_text: float = 134
     """Requests a second that the API answers, of one listing each, with a text."""
-    api_photo: float = 45
+    api_photo: float = 60
     """With a photo."""
-    api_both: float = 40
+    api_both: float = 39
     """With both."""
-    batch_text: float = 500
+    batch_text: float = 181
     """Listings a second of `headstart predict`."""
-    batch_photo: float = 50
-    batch_both: float = 46
-    decoded: float = 72
+    batch_photo: float = 56
+    batch_both: float = 43
+    decoded: float = 175
     """Photos a second that one core decodes."""
-    worker_mb: float = 900
-    front_mb: float = 80
+    worker_mb: float = 1210
+    front_mb: float = 138
     text_bytes: float = 507
     """Of a listing, on average: Flipkart's."""
     photo_bytes: float = 150_568
