@@ -348,7 +348,7 @@ def _classifying(app: FastAPI, service: Service) -> None:
         service.check_name(name, None)
         pool, newest = service.pool, service.version
         found = []
-        if newest is not pool.version:
+        if newest != pool.version:
             state = "END" if service.failed else "LOADING"
             found.append(_status(newest.number, state, service.failed))
         if pool.version is not None:
