@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from headstart.embeddings.features import Features
-from headstart.heads.calibration import PERSON, SEPARATOR, SUGGEST, Rules
+from headstart.heads.calibration import BEST, PERSON, SEPARATOR, SUGGEST, Rules
 
 if TYPE_CHECKING:
     from headstart.heads.classifier import Classifier
-
-BEST = 3
-"""Categories that are named, where there are so many."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,17 +30,22 @@ class Aside:
             self.file.flush()
             os.fsync(self.file.fileno())
         self.name.replace(self.path)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self.path.parent)
 
     def discard(self) -> None:
         """Leave no trace of it."""
         with suppress(OSError):  # what is buffered may not fit on the disk either
             self.file.close()
         self.name.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on disk before this returns."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

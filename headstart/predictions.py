@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from headstart.heads.classifier import Classifier
 
-RANKS = ("", "second_", "third_")
+PREFIXES = ("", "second_", "third_")
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 BATCH = 16_384
 """Listings in memory at a time, of however many."""
@@ -63,7 +63,7 @@ def predictions(
         said = list(islice(given, len(part))) if given is not None else None
         found = answer(classifier, part, rules, said)
         columns: dict[str, pa.Array] = {"id": pa.array(list(part.ids), pa.string())}
-        for rank, prefix in enumerate(RANKS[: found.top.shape[1]]):
+        for rank, prefix in enumerate(PREFIXES[: found.top.shape[1]]):
             columns[f"{prefix}category"] = pa.array(found.top[:, rank], pa.string())
             columns[f"{prefix}probability"] = pa.array(found.top_probability[:, rank].round(4), pa.float64())
             if rank == 0 and found.decision is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from headstart.errors import HeadstartError
-from headstart.files import file_digest, write_text_atomically
+from headstart.files import file_digest, sync, write_text_atomically
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def write_folder(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files = {name: _write_part(folder, name, write) for name, write in parts.items()}
-        _sync(folder)
+        sync(folder)
         write_text_atomically(folder / kind.card, sealed({"format": kind.format, **card, "files": files}))
         kept = {file["name"] for file in files.values()}
         left = re.compile(rf"({kind.parts})|\.[0-9a-f]{{8}}\.(keras|npz)|\.{re.escape(kind.card)}\.[0-9a-f]{{8}}\.tmp")
@@ -162,19 +161,10 @@ def _write_part(folder: Path, name: str, write: Callable[[Path], object]) -> dic
     aside = folder / f".{secrets.token_hex(4)}.{suffix}"
     try:
         write(aside)
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(aside)
         digest = file_digest(aside)
         final = f"{stem}-{digest[:8]}.{suffix}"
         aside.replace(folder / final)
     finally:
         aside.unlink(missing_ok=True)
     return {"name": final, "digest": digest}
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

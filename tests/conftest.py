@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from browsing import browser  # noqa: F401 (for the tests of pages)
 from catalogs import Write
 
 LONGEST = (

@@ -55,13 +55,13 @@ def kinds(photos: Any) -> Any:
     bmp = begins(b"BM") & begins(b"\x18", b"\x20", at=28) & (number(14, 4) >= 40) & (number(30, 4) == 0)
     high = tf.abs(tf.bitcast(tf.cast(number(22, 4), tf.uint32), tf.int32))
     known = {
-        JPEG: (jpeg, in_jpeg, DECODED_LIMIT),
-        PNG: (begins(b"\x89PNG\r\n\x1a\n"), number(16, 4, big=True) * number(20, 4, big=True), DECODED_LIMIT),
-        GIF: (begins(b"GIF87a", b"GIF89a"), number(6, 2) * number(8, 2), DECODED_LIMIT),
-        BMP: (bmp, number(18, 4) * tf.cast(high, tf.int64), DECODED_LIMIT),
-        WEBP: (webp, in_webp, DECODED_LIMIT),
+        JPEG: (jpeg, in_jpeg),
+        PNG: (begins(b"\x89PNG\r\n\x1a\n"), number(16, 4, big=True) * number(20, 4, big=True)),
+        GIF: (begins(b"GIF87a", b"GIF89a"), number(6, 2) * number(8, 2)),
+        BMP: (bmp, number(18, 4) * tf.cast(high, tf.int64)),
+        WEBP: (webp, in_webp),
     }
-    return tf.add_n([tf.where(mark & (pixels <= limit), kind, NONE) for kind, (mark, pixels, limit) in known.items()])
+    return tf.add_n([tf.where(mark & (pixels <= DECODED_LIMIT), kind, NONE) for kind, (mark, pixels) in known.items()])
 
 
 def _jpeg_pixels(data: Any) -> Any:

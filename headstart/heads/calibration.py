@@ -28,6 +28,8 @@ PROMISES = OWN, RARE, ALL = "own", "rare", "all"
 """By what a category's coverage is promised: its own listings; those of all rare categories together; all listings, of
 which it may be just the part that is missed, so that nothing is promised of it."""
 ACCEPT, SUGGEST, PERSON = "accept", "suggest", "person"
+BEST = 3
+"""Most probable categories that an answer names, where there are so many."""
 SEPARATOR = " | "
 """Between the categories that are suggested."""
 

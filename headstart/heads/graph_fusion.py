@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headstart.heads.calibration import ACCEPT, PERSON, SEPARATOR, SUGGEST, Rules
+from headstart.heads.calibration import ACCEPT, BEST, PERSON, SEPARATOR, SUGGEST, Rules
 from headstart.heads.fusion import LOWEST, Fusion
 from headstart.runtime import tensorflow
-
-RANKS = 3
-"""Most probable categories that an answer names."""
 
 
 def fused(fusion: Fusion, opinions: Sequence[Any], there: Sequence[Any], has: Mapping[str, Any]) -> Any:
@@ -47,7 +44,7 @@ def answers(probabilities: Any, names: Sequence[str], rules: Rules | None, has: 
         has: modality → whether the listing has it, ``(n,)`` bool.
 
     Returns:
-        ``category``, ``probability``, ``top`` and ``top_probability`` ``(n, RANKS)`` or as many as there are
+        ``category``, ``probability``, ``top`` and ``top_probability`` ``(n, BEST)`` or as many as there are
         categories, ``decision``, ``suggested``, ``candidates`` and ``read``.
     """
     tf = tensorflow()
@@ -75,8 +72,8 @@ def answers(probabilities: Any, names: Sequence[str], rules: Rules | None, has: 
     return {
         "category": best[:, 0],
         "probability": ranked[:, 0],
-        "top": best[:, :RANKS],
-        "top_probability": ranked[:, :RANKS],
+        "top": best[:, :BEST],
+        "top_probability": ranked[:, :BEST],
         "decision": decision,
         "suggested": suggested,
         "candidates": candidates,

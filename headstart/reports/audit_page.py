@@ -56,7 +56,7 @@ def audit_html(audit: Audit) -> str:
     data = json.dumps(told).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
     return page(
         "audit.html.j2",
-        ("report.css", "audit.css"),
+        ("house.css", "report.css", "audit.css"),
         "audit.js",
         audit=audit,
         total=total,

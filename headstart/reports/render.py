@@ -46,7 +46,7 @@ def html(result: BenchmarkResult) -> str:
         drawings["tuning"] = figures.tuning(result.tuning)
     return page(
         "report.html.j2",
-        ("report.css",),
+        ("house.css", "report.css"),
         "report.js",
         **_story(result),
         examples=[(pair, [(each, thumbnail(each.photo)) for each in pair.examples]) for pair in result.confused],

@@ -14,7 +14,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -31,6 +31,8 @@ from headstart.serve.requests import Malformed, PredictRequest, PredictResponse,
 from headstart.serve.versions import Version, latest
 
 STATIC = Path(__file__).parent / "static"
+HOUSE = Path(__file__).parent.parent / "reports" / "templates" / "house.css"
+"""Colours and type, the same as the reports'."""
 LOOK = 2.0
 """Seconds between two looks for a new version."""
 AGAIN = 60.0
@@ -93,7 +95,6 @@ class Service:
     async def load(self) -> None:
         """Start the workers of the newest version."""
         await self.pool.start(self.version)
-        self.metrics.serves(self.version.number)
         about = self.pool.about
         say(
             f"serving version {self.version.number} of {self.options.model}: {about['categories']:,} categories, "
@@ -235,14 +236,13 @@ def make_app(options: Options, settings: Settings, version: Version) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_begin(service))]
+        begun = asyncio.create_task(_begin(service))
         try:
             yield
         finally:
-            for each in tasks:
-                each.cancel()
-                with suppress(asyncio.CancelledError):
-                    await each
+            begun.cancel()
+            with suppress(asyncio.CancelledError):
+                await begun
             await service.pool.stop()
 
     app = FastAPI(
@@ -386,12 +386,15 @@ def _health(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", summary="For Prometheus", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(
-            service.metrics.text(service.pool.memory), media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
+        text = service.metrics.text(service.pool.state())
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _page(app: FastAPI, options: Options) -> None:
+    @app.get("/static/house.css", include_in_schema=False)
+    async def house() -> FileResponse:
+        return FileResponse(HOUSE)
+
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     page = (STATIC / "index.html").read_text()
     told = {"model": options.name, "keys": "yes" if options.keys else "no", "body_mb": f"{options.body_bytes >> 20}"}

@@ -100,10 +100,9 @@ def compare(classifier: Classifier, served: Any, read: Read) -> Comparison:
     features = read.features
     texts = list(read.texts()) if read.source.columns.text else [None] * len(features)
     wanted = classifier.predict_proba(features, texts)
-    names = [str(label) for label in classifier.classes_.tolist()]
     kinds = frozenset[str]().union(*(reads(each, features.modality) for each in members_of(classifier.config_)))
     same, apart, unread = 0, 0.0, list[str]()
-    numbers = {name: code for code, name in enumerate(names)}
+    numbers = {str(label): code for code, label in enumerate(classifier.classes_.tolist())}
     photos = _photos(read) if IMAGE in kinds else iter([b""] * len(features))
     with progress("checking", len(features)) as advance:
         for start in range(0, len(features), BATCH):

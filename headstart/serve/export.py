@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 
 from headstart.errors import HeadstartError, one_line
 from headstart.extract.graph_texts import text_operations
-from headstart.files import file_digest, write_text_atomically
+from headstart.files import file_digest, sync, write_text_atomically
 from headstart.heads.calibration import Rules
 from headstart.heads.classifier import Classifier
 from headstart.heads.saved import CARD
@@ -126,16 +125,8 @@ def _aside(place: Path) -> Iterator[Path]:
     try:
         yield aside
         for path in (*aside.rglob("*"), aside):
-            _sync(path)
+            sync(path)
         aside.rename(place)
-        _sync(place.parent)
+        sync(place.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

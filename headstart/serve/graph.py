@@ -48,15 +48,15 @@ def serving_module(
     """
     tf = tensorflow()
     graphs = {each.name: each.in_graph() for each in encoders}
-    see = _seeing(encoders, graphs)
-    say, tracked = _saying(classifier, {each.name: each.modality for each in encoders}, rules, folder)
+    encode = _encoding(encoders, graphs)
+    classify, tracked = _classifying(classifier, {each.name: each.modality for each in encoders}, rules, folder)
     shown = output_names([each.name for each in encoders])
 
     def serve(text: Any, image_bytes: Any) -> dict[str, Any]:
-        return say(*see(text, image_bytes))
+        return classify(*encode(text, image_bytes))
 
     def embed(text: Any, image_bytes: Any) -> dict[str, Any]:
-        _, _, vectors = see(text, image_bytes)
+        _, _, vectors = encode(text, image_bytes)
         return {shown[name]: each for name, each in vectors.items()}
 
     module = tf.Module()
@@ -73,11 +73,11 @@ Seen = tuple[Any, dict[str, Any], dict[str, Any]]
 """Texts as they are read ``(n,)``; modality → whether the listing has it; encoder → vectors ``(n, dim)``."""
 
 
-def _seeing(encoders: Sequence[Encoder], graphs: Mapping[str, InGraph]) -> Callable[[Any, Any], Seen]:
+def _encoding(encoders: Sequence[Encoder], graphs: Mapping[str, InGraph]) -> Callable[[Any, Any], Seen]:
     """From what is sent to vectors, those of what a listing lacks zeros; rounded as they are kept in a store."""
     tf = tensorflow()
 
-    def see(text: Any, image_bytes: Any) -> Seen:
+    def encode(text: Any, image_bytes: Any) -> Seen:
         texts, kind = cleaned(text), kinds(image_bytes)
         has = {TEXT: tf.strings.length(texts) > 0, IMAGE: kind != NONE}
         vectors: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def _seeing(encoders: Sequence[Encoder], graphs: Mapping[str, InGraph]) -> Calla
             vectors.update({each.name: part for each, part in zip(alike, parts, strict=True)})
         return texts, has, {each.name: vectors[each.name] for each in encoders}
 
-    return see
+    return encode
 
 
 def _joined(pixels: Any, encoders: Sequence[Encoder], graphs: Mapping[str, InGraph]) -> Any:
@@ -117,7 +117,7 @@ def _for_those(mask: Any, items: Sequence[Any], call: Callable[..., Any], dim: i
     return tf.scatter_nd(rows, kept, tf.stack([tf.size(mask, tf.int64), dim]))
 
 
-def _saying(
+def _classifying(
     classifier: Classifier, modality: Mapping[str, str], rules: Rules | None, folder: Path
 ) -> tuple[Callable[..., dict[str, Any]], list[Any]]:
     """From what is seen to answers, and what must be saved with it."""
@@ -127,7 +127,7 @@ def _saying(
     read = frozenset[str]().union(*(reads(member, modality) for member in members_of(classifier.config_)))
     names = [str(label) for label in classifier.classes_.tolist()]
 
-    def say(texts: Any, has: Mapping[str, Any], vectors: Mapping[str, Any]) -> dict[str, Any]:
+    def classify(texts: Any, has: Mapping[str, Any], vectors: Mapping[str, Any]) -> dict[str, Any]:
         opinions, there = [], []
         for head, network in zip(heads, networks, strict=True):
             present = tf.stack([has[modality[name]] for name in head.encoders], axis=1)
@@ -140,4 +140,4 @@ def _saying(
         seen = {kind: has[kind] for kind in sorted(read)}
         return answers(tf.exp(fused(classifier.fusion_, opinions, there, seen)), names, rules, seen)
 
-    return say, [*map(variables_of, networks), *([words.tracked] if words else [])]
+    return classify, [*map(variables_of, networks), *([words.tracked] if words else [])]

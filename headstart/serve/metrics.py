@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class State:
+    """What there is at the moment that it is asked for."""
+
+    version: int | None
+    """Which is served; None before any is."""
+    listings: int
+    """That wait or are being classified."""
+    ready: int
+    """Workers that can answer."""
+    memory: int
+    """Bytes of all workers."""
 
 
 class Metrics:
@@ -57,10 +72,6 @@ class Metrics:
             else:
                 self._listings.labels(answer["decision"], answer["read"]).inc()
 
-    def queued(self, listings: int) -> None:
-        """So many listings are inside now."""
-        self._queue.set(listings)
-
     def batched(self, listings: int) -> None:
         """A batch of so many listings was given to a worker."""
         self._batch.observe(listings)
@@ -73,16 +84,12 @@ class Metrics:
         """A worker died."""
         self._restarts.inc()
 
-    def ready(self, workers: int) -> None:
-        """So many workers can answer now."""
-        self._ready.set(workers)
-
-    def serves(self, version: int) -> None:
-        """This version is the one served."""
+    def text(self, now: State) -> bytes:
+        """In Prometheus's text format."""
+        self._queue.set(now.listings)
+        self._ready.set(now.ready)
+        self._memory.set(now.memory)
         self._model.clear()
-        self._model.labels(self._name, version).set(1)
-
-    def text(self, memory: Callable[[], list[int]]) -> bytes:
-        """In Prometheus's text format; `memory` is of the workers, in bytes."""
-        self._memory.set(sum(memory()))
+        if now.version is not None:
+            self._model.labels(self._name, now.version).set(1)
         return generate_latest(self.registry)

@@ -18,11 +18,14 @@ from headstart.extract.images import upright_size
 from headstart.heads.classifier import Classifier
 from headstart.modelling import encoders_of
 from headstart.runtime import versions
+from headstart.serve.warm_up import drawn_photo
 from headstart.texts import join_fields
 
 JPEG_2000 = (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 SLOW_PIXELS = 12_000_000
 """Of a JPEG 2000, which is decoded whole at seconds for 50 million pixels, in a file of some hundred kilobytes."""
+PHONE = 1024
+"""Pixels a side of a photo to warm up with, as phones send them."""
 WARM = (1, 2, 4, 8)
 """Listings at once that are tried before the first real one: TensorFlow prepares for each new size."""
 TIMED = 3
@@ -116,7 +119,7 @@ class Pipeline:
         seconds = {}
         for kind, listing in (
             ("text", Listing("une tasse en porcelaine blanche " * 8)),
-            ("image", Listing("", _grey())),
+            ("image", Listing("", drawn_photo(PHONE))),
         ):
             for size in WARM:
                 self._took(listing, size)
@@ -147,14 +150,3 @@ def _refuse_slow(photo: bytes) -> None:
                 f"JPEG 2000 photo of {width * height / 1e6:.1f} million pixels, the limit is {SLOW_PIXELS / 1e6:.0f}"
             )
             raise ItemError(reason, "too large")
-
-
-def _grey() -> bytes:
-    """A photo of the size that phones send, for warming up."""
-    import io
-
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.effect_noise((1200, 900), 40).convert("RGB").save(file, "JPEG", quality=80)
-    return file.getvalue()

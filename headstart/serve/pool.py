@@ -12,28 +12,23 @@ import os
 import sys
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from headstart.errors import HeadstartError, one_line
 from headstart.progress import say
 from headstart.runtime import cores
 from headstart.serve import frames
+from headstart.serve.costs import Costs
 from headstart.serve.keys import VARIABLE
+from headstart.serve.metrics import Metrics, State
+from headstart.serve.process import Ticket, Worker
 from headstart.serve.versions import Version
 
-if TYPE_CHECKING:
-    from headstart.serve.metrics import Metrics
-
-OUTSTANDING = 2
-"""Batches that a worker has: one that it is at, and one whose photos are decoded meanwhile."""
 PHOTOS = 8
 """In a batch, at most: more gain little on a processor, and texts behind them would wait for half a second."""
 TRIES = 2
 """Workers that may die over a listing before it is to blame: one with others, then one over it alone."""
-MEMORY = 0.2
-"""How much of a listing's cost so far a new measurement replaces."""
 LONGEST_PAUSE = 30.0
 """Seconds, at most, until a worker that died is started again; it begins with one."""
 
@@ -63,77 +58,6 @@ class Settings:
     coverage: float = 0.95
 
 
-@dataclass(eq=False)
-class Ticket:
-    """A listing that waits for its answer."""
-
-    text: str | None
-    photo: bytes
-    answer: asyncio.Future[tuple[dict[str, Any], int]]
-    """Resolved with the answer and the version of the model that gave it."""
-    came: float
-    tries: int = 0
-
-
-@dataclass
-class Costs:
-    """Seconds that a listing takes, by the dearest thing it has; learnt from the batches."""
-
-    text: float = 0.01
-    image: float = 0.05
-
-    def of(self, texts: int, photos: int) -> float:
-        """Seconds for so many listings without a photo and with one."""
-        return texts * self.text + photos * self.image
-
-    def tell(self, texts: int, photos: int, seconds: float) -> None:
-        """What a batch took."""
-        if photos:
-            one = max(seconds - texts * self.text, 0) / photos
-            self.image += MEMORY * (one - self.image)
-        elif texts:
-            self.text += MEMORY * (seconds / texts - self.text)
-
-
-@dataclass(eq=False)
-class Worker:
-    """A worker's process, and the batches that it has."""
-
-    version: Version
-    process: asyncio.subprocess.Process
-    about: dict[str, Any] = field(default_factory=dict)
-    """What it said when it was ready; empty until then."""
-    batches: dict[int, list[Ticket]] = field(default_factory=dict)
-    busy_since: float = 0.0
-    watch: asyncio.TimerHandle | None = None
-    retired: bool = False
-
-    @property
-    def free(self) -> bool:
-        """It can be given a batch. One whose pipe is closed has died, which is noticed in a moment."""
-        pipe = self.process.stdin
-        there = bool(self.about) and not self.retired and pipe is not None and not pipe.is_closing()
-        return there and len(self.batches) < OUTSTANDING and not self._suspects
-
-    @property
-    def _suspects(self) -> bool:
-        """It is at a listing over which another worker died, alone."""
-        return any(ticket.tries for batch in self.batches.values() for ticket in batch)
-
-    def retire(self) -> None:
-        """Let it end when it has answered what it has; one that still loads ends now."""
-        self.retired = True
-        if not self.about:
-            self.kill()
-        elif not self.batches and self.process.stdin is not None:
-            self.process.stdin.close()
-
-    def kill(self) -> None:
-        """End it now."""
-        if self.process.returncode is None:
-            self.process.kill()
-
-
 class Pool:
     """Workers of one version of a model, or of two while one takes over from the other.
 
@@ -156,12 +80,12 @@ class Pool:
     @property
     def ready(self) -> bool:
         """There is a worker that can answer."""
-        return any(worker.about and not worker.retired for worker in self._workers)
+        return any(worker.ready for worker in self._workers)
 
     @property
     def about(self) -> dict[str, Any]:
         """What the model served said of itself; empty where no worker is ready."""
-        return next((worker.about for worker in self._workers if worker.about and not worker.retired), {})
+        return next((worker.about for worker in self._workers if worker.ready), {})
 
     def expected(self) -> float:
         """Seconds that a listing that came now would wait for those before it."""
@@ -186,13 +110,11 @@ class Pool:
 
     def _left(self, photo: bool) -> None:
         self._inside[photo] -= 1
-        self._metrics.queued(sum(self._inside))
 
     # Batches ---------------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Give batches to the workers that have room."""
-        self._metrics.queued(sum(self._inside))
         while self._queue and (worker := self._free()) is not None:
             if self._queue[0].tries and worker.batches:
                 return  # it goes alone: what is behind it in the same worker would be blamed as well
@@ -337,7 +259,6 @@ class Pool:
             self._workers.remove(worker)
             if worker.watch is not None:
                 worker.watch.cancel()
-            self._metrics.ready(self._ready())
             self._take_back(worker)
 
     async def _spawned(self, version: Version) -> Worker:
@@ -372,7 +293,6 @@ class Pool:
                 if not first.done():
                     self._take_over(worker.version, head["ready"])
                     first.set_result(None)
-                self._metrics.ready(self._ready())
                 self._pump()
             else:
                 self._answered(worker, head)
@@ -400,16 +320,9 @@ class Pool:
         self._pump()
 
     def _ready(self) -> int:
-        return sum(bool(worker.about) and not worker.retired for worker in self._workers)
+        return sum(worker.ready for worker in self._workers)
 
-    def memory(self) -> list[int]:
-        """Bytes of memory that each worker has."""
-        return [found for worker in self._workers if (found := _resident(worker.process.pid))]
-
-
-def _resident(process: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    def state(self) -> State:
+        """What the metrics tell of it."""
+        version = None if self.version is None else self.version.number
+        return State(version, sum(self._inside), self._ready(), sum(worker.memory for worker in self._workers))

@@ -108,10 +108,8 @@ class Server(uvicorn.Server):
         """Ten times a second: is it time to close?"""
         if self._service.failed and self._service.pool.version is None:
             return True
-        if self._service.draining:
-            waited = time.monotonic() - self._asked
-            if waited >= self._drain:
-                return True
+        if self._service.draining and time.monotonic() - self._asked >= self._drain:
+            return True
         return await super().on_tick(counter)
 
 

@@ -34,7 +34,7 @@ def apis(*names: str) -> list[Any]:
         raise HeadstartError(f"exporting takes tensorflow-serving-api ({one_line(error)}): {EXTRA}") from None
 
 
-def photo(side: int = 480) -> bytes:
+def drawn_photo(side: int = 480) -> bytes:
     """A drawn JPEG: colours that run into one another, and some noise."""
     across = np.linspace(0, 255, side)
     pixels = np.stack(np.broadcast_arrays(across, across[:, None], across[::-1]), axis=-1)
@@ -46,7 +46,7 @@ def photo(side: int = 480) -> bytes:
 
 def listings(rows: int) -> tuple[list[bytes], list[bytes]]:
     """Texts and photos of so many listings, in turn with both, a text, a photo, and neither."""
-    seen = photo()
+    seen = drawn_photo()
     return [TEXT.encode() if row % 4 in (0, 1) else b"" for row in range(rows)], [
         seen if row % 4 in (0, 2) else b"" for row in range(rows)
     ]

@@ -6,7 +6,6 @@ import html
 import importlib.util
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +15,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from browsing import BROWSER, needs_browser
 from headstart.reports import wording
 from headstart.reports.render import html as page_of
 from headstart.reports.result import BenchmarkResult, Confused, FineTuning, Mistake
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+pytestmark = needs_browser
 
 # The page in a frame of each width: a headless window is never as narrow as a phone. What is measured goes
 # into the document's title, which --dump-dom prints.

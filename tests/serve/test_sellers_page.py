@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import re
 import shutil
@@ -15,12 +14,11 @@ from typing import Any
 import pytest
 
 import catalogs
+from browsing import AXE, needs_browser
 from serving import PREDICT, Server, photo, serving, trained
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright opens the page, and is not installed")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
-AXE: Any = importlib.util.find_spec("axe_core_python")
+pytestmark = needs_browser
 
 HOSTILE = "<img src=x onerror=alert(1)> | Jouets"
 TOYS = "puzzle peluche hochet"
@@ -42,14 +40,6 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(shelf: Path) -> Iterator[Server]:
     with serving(shelf / "model", "--max-body-mb", "1", "--max-wait", "0.5", "--drain-seconds", "0") as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        shown = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield shown
-        shown.close()
 
 
 @pytest.fixture
