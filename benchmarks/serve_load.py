@@ -3,20 +3,21 @@
     locust --headless -f benchmarks/serve_load.py --host http://127.0.0.1:8501 --users 32 --spawn-rate 32 \
         --run-time 20s --bodies bodies.jsonl --path /v1/models/model:predict [--each 1.0] --out found.json
 
-Each client asks without a pause, or `--each` times a second whatever the answers. `found.json` has the seconds of each
-answer, by its status.
+Each client asks without a pause, or `--each` times a second whatever the answers, at moments of a Poisson process:
+clients do not wait for one another, nor ask in step. `found.json` has the seconds of each answer, by its status.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import random
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from locust import FastHttpUser, constant, constant_throughput, events, task
+from locust import FastHttpUser, constant, events, task
 
 SECONDS: dict[str, list[float]] = defaultdict(list)
 PLACES = itertools.count()
@@ -38,7 +39,8 @@ def start(environment: Any, **_: Any) -> None:
     """Read the bodies once."""
     given = environment.parsed_options
     Client.bodies = Path(given.bodies).read_bytes().splitlines()
-    Client.wait_time = constant_throughput(given.each) if given.each else constant(0)  # type: ignore[method-assign]
+    if not given.each:
+        Client.wait_time = constant(0)  # type: ignore[method-assign]
 
 
 @events.quitting.add_listener
@@ -53,8 +55,15 @@ class Client(FastHttpUser):
     bodies: list[bytes] = []  # noqa: RUF012 (set once)
 
     def on_start(self) -> None:
-        """Begin somewhere."""
-        self.place = next(PLACES) * STRIDE
+        """Begin somewhere, and some time."""
+        number = next(PLACES)
+        self.place, self.random, self.due = number * STRIDE, random.Random(number), time.perf_counter()
+        time.sleep(self.wait_time())
+
+    def wait_time(self) -> float:
+        """Seconds until it asks again, or none if it is late already."""
+        self.due += self.random.expovariate(self.environment.parsed_options.each)
+        return max(0.0, self.due - time.perf_counter())
 
     @task
     def ask(self) -> None:

@@ -26,7 +26,7 @@ from headstart.errors import HeadstartError
 from headstart.progress import say
 from headstart.serve.keys import Keys
 from headstart.serve.metrics import Metrics
-from headstart.serve.pool import Pool, Refused, Settings
+from headstart.serve.pool import Place, Pool, Refused, Settings
 from headstart.serve.requests import Malformed, PredictRequest, PredictResponse, Problem, listings_of
 from headstart.serve.versions import Version, latest
 
@@ -40,7 +40,7 @@ AGAIN = 60.0
 HELD = 16
 """Bodies of the largest size that are held at once until they are answered, at most; further ones are refused."""
 SMALL = 64 << 10
-"""Bytes of a body that is let in all the same: large ones are not to keep texts out."""
+"""Bytes of a body without a photo, as far as its length tells; it is let in all the same when large ones are held."""
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -128,10 +128,11 @@ class Service:
         if not self.options.keys.admit(headers.get("authorization")):
             raise Refusal(401, "no such key: send 'Authorization: Bearer KEY'")
 
-    def admit(self) -> None:
-        """Refuse what would wait too long, or would find nobody."""
+    def admit(self, headers: Headers) -> Place:
+        """Let a request in, or refuse what would wait too long, or would find nobody."""
+        size = headers.get("content-length", "")
         try:
-            self.pool.admit()
+            return self.pool.admit(photo=not size.isdecimal() or int(size[:20]) > SMALL)
         except Refused as error:
             raise Refusal(429 if self.pool.ready else 503, str(error), error.after) from None
 
@@ -172,15 +173,18 @@ class Service:
 
     async def predict(self, request: Request, name: str, version: int | None) -> Response:
         """Answer a request to classify."""
-        self.check_key(request.headers)  # whatever `Gate` took its path for
         self.check_name(name, version)
         async with self.body(request) as body:
             try:
                 listings = listings_of(body)
             except Malformed as error:
                 raise Refusal(400, str(error)) from None
-            self.admit()  # others may have come while the body did
-            found = await self.answers(listings)
+            place: Place = request.scope["place"]
+            counted = place.kept and len(listings) == 1
+            place.leave()
+            if not counted:
+                self.admit(request.headers).leave()  # others may have come meanwhile
+            found = await self.answers(request, listings)
         if version is not None and any(number != version for _, number in found):
             raise Refusal(404, f"version {version} is not served any more")  # another one took over meanwhile
         answers = [answer for answer, _ in found]
@@ -190,17 +194,22 @@ class Service:
             raise Refusal(400, f"instances[0]: {told[0]['error']}")
         return JSONResponse({"predictions": told}, headers={"X-Model-Version": str(max(number for _, number in found))})
 
-    async def answers(self, listings: list[tuple[str | None, bytes]]) -> list[tuple[dict[str, Any], int]]:
-        """The pool's answer to each listing, and the version that gave it."""
-        asked = [self.pool.ask(text, photo) for text, photo in listings]
+    async def answers(
+        self, request: Request, listings: list[tuple[str | None, bytes]]
+    ) -> list[tuple[dict[str, Any], int]]:
+        """The pool's answer to each listing, and the version that gave it; nobody works for a client that has left."""
+        asked = asyncio.gather(*(self.pool.ask(text, photo) for text, photo in listings))
+        left = asyncio.ensure_future(request.receive())  # the body was received: all that can come is the end
         try:
-            async with asyncio.timeout(self.settings.timeout):
-                return await asyncio.gather(*asked)
-        except TimeoutError:
-            raise Refusal(504, f"no answer within {self.settings.timeout:g} s: try again") from None
+            await asyncio.wait((asked, left), timeout=self.settings.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                return asked.result()
+            if left.done():
+                raise ClientDisconnect
+            raise Refusal(504, f"no answer within {self.settings.timeout:g} s: try again")
         finally:
-            for each in asked:
-                each.cancel()
+            asked.cancel()
+            left.cancel()
 
 
 class Gate:
@@ -219,14 +228,20 @@ class Gate:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(":predict"):
+        if scope["type"] == "http" and scope["method"] == "POST" and ":predict" in scope["path"]:
+            headers = Headers(scope=scope)
             try:
-                self._service.check_key(Headers(scope=scope))
-                self._service.admit()
+                self._service.check_key(headers)
+                place = scope["place"] = self._service.admit(headers)
             except Refusal as error:
                 self._service.metrics.requested(error.status, 0)
                 await error.response()(scope, receive, last)
                 return
+            try:
+                await self._app(scope, receive, last)
+            finally:
+                place.leave()
+            return
         await self._app(scope, receive, last if scope["type"] == "http" else send)
 
 

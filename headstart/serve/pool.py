@@ -58,6 +58,27 @@ class Settings:
     coverage: float = 0.95
 
 
+class Place:
+    """What a request that was let in takes until its listings are here; else most would be read, and then refused.
+
+    It is kept for as long as a listing may wait: then slow clients that come no faster than they can be answered never
+    take all places, however long they send.
+    """
+
+    def __init__(self, inside: list[int], photo: bool, seconds: float) -> None:
+        self._inside, self._photo = inside, photo
+        inside[photo] += 1
+        self._late = asyncio.get_running_loop().call_later(seconds, self.leave)
+        self.kept = True
+
+    def leave(self) -> None:
+        """Take no more."""
+        if self.kept:
+            self.kept = False
+            self._late.cancel()
+            self._inside[self._photo] -= 1
+
+
 class Pool:
     """Workers of one version of a model, or of two while one takes over from the other.
 
@@ -72,7 +93,7 @@ class Pool:
         self._batch = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = asyncio.Event()
-        self._inside = [0, 0]  # listings without and with a photo that wait or are being classified
+        self._inside = [0, 0]  # listings without and with a photo that come, wait, or are being classified
         self.costs = Costs()
         self.version: Version | None = None
         """Which is served."""
@@ -91,12 +112,17 @@ class Pool:
         """Seconds that a listing that came now would wait for those before it."""
         return self.costs.of(*self._inside) / max(1, self._ready())
 
-    def admit(self) -> None:
-        """Raise Refused where a listing would wait too long, or nobody can answer it."""
+    def admit(self, photo: bool) -> Place:
+        """Let a request in whose body is still to come, and count it as a listing that waits.
+
+        Raises:
+            Refused: it would wait too long, or nobody can answer it.
+        """
         if not self.ready:
             raise Refused("no worker is ready: try again in a moment", 5)
         if (wait := self.expected()) > self._settings.longest:
             raise Refused(f"busy: {sum(self._inside)} listings wait, try again later", wait)
+        return Place(self._inside, photo, self._settings.longest)
 
     def ask(self, text: str | None, photo: bytes) -> asyncio.Future[tuple[dict[str, Any], int]]:
         """Line a listing up. The future's result is its answer and the version that gave it; cancel it to leave."""

@@ -1,0 +1,128 @@
+"""Who is let in, and when: before a body is read, and for no longer than somebody waits."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from headstart.serve.app import SMALL
+from serving import PREDICT, Server, photo, serving
+
+SECONDS = 5
+"""Of work that may wait, and that a request is counted for while its body does not come."""
+ROWS = 64
+HEADS = 3 * ROWS
+
+
+@pytest.fixture(scope="module")
+def server(shop: Path) -> Iterator[Server]:
+    with serving(shop / "model", "--max-wait", str(SECONDS)) as found:
+        yield found
+
+
+@contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """Its worker answers nothing meanwhile."""
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(worker, signal.SIGCONT)
+
+
+def connected(server: Server, connections: ExitStack) -> socket.socket:
+    address = ("127.0.0.1", httpx.URL(server.url).port or 0)
+    return connections.enter_context(socket.create_connection(address, 60))
+
+
+def head(size: int) -> bytes:
+    return f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
+def padded(*instances: dict[str, Any]) -> bytes:
+    """A body as large as of a photo."""
+    return json.dumps({"instances": instances}).encode() + b" " * SMALL
+
+
+def waiting(server: Server) -> float:
+    return server.metric("headstart_queue_listings")
+
+
+def fill(server: Server, instance: dict[str, Any], connections: ExitStack) -> None:
+    """Have listings wait, until less than `ROWS` of them find a place."""
+    body = padded(*[instance] * ROWS)
+    found: list[socket.socket] = []
+    before = server.metric("headstart_requests_total")
+    while server.metric("headstart_requests_total") == before:  # nothing is answered but a refusal
+        listings = waiting(server)
+        found.append(connected(server, connections))
+        found[-1].sendall(head(len(body)) + body)
+        server.until(
+            lambda now=listings: server.metric("headstart_requests_total") > before or waiting(server) == now + ROWS
+        )
+    full = waiting(server)
+    found[-2].close()
+    server.until(lambda: waiting(server) == full - ROWS)
+
+
+def arrive(server: Server, size: int, connections: ExitStack) -> list[socket.socket]:
+    """Send the heads of many requests, and nothing more; those that are let in."""
+    answered, there = server.metric("headstart_requests_total"), waiting(server)
+    sent = [connected(server, connections) for _ in range(HEADS)]
+    for each in sent:
+        each.sendall(head(size))
+    server.until(lambda: server.metric("headstart_requests_total") - answered + waiting(server) - there == HEADS)
+    refused = select.select(sent, [], [], 0)[0]
+    assert {status(each) for each in refused} == {"429"}
+    return [each for each in sent if each not in refused]
+
+
+def status(connection: socket.socket) -> str:
+    return connection.recv(1000).split()[1].decode()
+
+
+def test_a_request_is_counted_from_its_head_on_and_answered_when_its_body_comes(server: Server, shop: Path) -> None:
+    instance = {"text": "drap", "image_bytes": photo(shop / "photos" / "1.jpg")}
+    with ExitStack() as connections:
+        with stopped(server), ExitStack() as fillers:
+            fill(server, instance, fillers)
+            body = padded(instance)
+            let_in = arrive(server, len(body), connections)
+            assert 0 < len(let_in) <= ROWS
+            for each in let_in:
+                each.sendall(body)
+            full = [waiting(server) for _ in range(20)]  # while that is asked, the bodies are read
+            assert min(full) == max(full)
+        assert {status(each) for each in let_in} == {"200"}
+
+
+def test_clients_that_do_not_send_take_no_places_for_long(server: Server, shop: Path) -> None:
+    instance = {"text": "drap", "image_bytes": photo(shop / "photos" / "1.jpg")}
+    with ExitStack() as connections, stopped(server):
+        fill(server, instance, connections)
+        there = waiting(server)
+        slow = arrive(server, 10 * SMALL, connections)
+        server.until(lambda: waiting(server) == there, 10 * SECONDS)
+        assert not select.select(slow, [], [], 0)[0]  # they are still waited for
+        assert arrive(server, 10 * SMALL, connections)
+
+
+def test_nobody_works_for_a_client_that_has_left(server: Server) -> None:
+    body = padded(*[{"text": "drap"}] * 3)
+    with stopped(server):
+        with ExitStack() as connections:
+            connected(server, connections).sendall(head(len(body)) + body)
+            server.until(lambda: waiting(server) == 3)
+        server.until(lambda: waiting(server) == 0, 10)  # of the 30 s that an answer may take
+    assert server.predict({"text": "drap"}).status_code == 200
