@@ -19,7 +19,7 @@ class ItemError(HeadstartError):
     """One photo or text that an encoder cannot take. The listing stays, without that modality.
 
     `kind` is ``"damaged"`` (the content can never be encoded), ``"too large"``, or ``"unreadable"`` (its file could not
-    be read this time).
+    be read this time); of what comes by HTTP also ``"base64"`` (it is none) and ``"text too long"``.
     """
 
     def __init__(self, reason: str, kind: str = "damaged") -> None:

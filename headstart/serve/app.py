@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import html
-import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers
@@ -22,12 +20,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from headstart import __version__
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, ItemError
 from headstart.progress import say
 from headstart.serve.keys import Keys
 from headstart.serve.metrics import Metrics
+from headstart.serve.openapi import PREDICT, describe, problems
 from headstart.serve.pool import Place, Pool, Refused, Settings
-from headstart.serve.requests import Malformed, PredictRequest, PredictResponse, Problem, listings_of
+from headstart.serve.refusals import Refusal, tell_errors
+from headstart.serve.requests import Malformed, listings_of
 from headstart.serve.versions import Version, latest
 
 STATIC = Path(__file__).parent / "static"
@@ -59,23 +59,6 @@ class Options:
     body_bytes: int = 16 << 20
     body_seconds: float = 20.0
     """Until the whole of a request must be here."""
-
-
-class Refusal(Exception):
-    """A request that gets no prediction: status and reason."""
-
-    def __init__(self, status: int, reason: str, after: float | None = None) -> None:
-        super().__init__(reason)
-        self.status, self.after = status, after
-
-    def response(self) -> JSONResponse:
-        """As TensorFlow Serving says it."""
-        headers = {} if self.after is None else {"Retry-After": str(max(1, math.ceil(self.after)))}
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        if self.status == 408:
-            headers["Connection"] = "close"
-        return JSONResponse({"error": str(self)}, self.status, headers)
 
 
 class Service:
@@ -139,7 +122,7 @@ class Service:
     def check_name(self, name: str, version: int | None) -> None:
         """Refuse what is not served."""
         if name != self.options.name:
-            raise Refusal(404, f"no model is called {name!r}, there is {self.options.name!r}")
+            raise Refusal(404, f"no model is called {name[:200]!r}, there is {self.options.name!r}")
         served = self.pool.version
         if version is not None and served is not None and version != served.number:
             raise Refusal(404, f"version {version} is not served, {served.number} is")
@@ -174,6 +157,9 @@ class Service:
     async def predict(self, request: Request, name: str, version: int | None) -> Response:
         """Answer a request to classify."""
         self.check_name(name, version)
+        coding = request.headers.get("content-encoding", "").strip()
+        if coding.lower() not in ("", "identity"):
+            raise Refusal(415, f"send the body as it is, without Content-Encoding {coding[:40]}")
         async with self.body(request) as body:
             try:
                 listings = listings_of(body)
@@ -184,10 +170,13 @@ class Service:
             place.leave()
             if not counted:
                 self.admit(request.headers).leave()  # others may have come meanwhile
-            found = await self.answers(request, listings)
+            found = await self.answers(request, [each for each in listings if not isinstance(each, ItemError)])
         if version is not None and any(number != version for _, number in found):
             raise Refusal(404, f"version {version} is not served any more")  # another one took over meanwhile
-        answers = [answer for answer, _ in found]
+        given = (answer for answer, _ in found)
+        answers = [
+            {"error": str(each), "kind": each.kind} if isinstance(each, ItemError) else next(given) for each in listings
+        ]
         self.metrics.classified(answers)
         told = [{"error": each["error"]} if "error" in each else each for each in answers]
         if all("error" in each for each in told):
@@ -270,11 +259,11 @@ def make_app(options: Options, settings: Settings, version: Version) -> FastAPI:
         redirect_slashes=False,  # to wherever a Host header says
     )
     app.state.service = service
-    _errors(app)
+    tell_errors(app)
     _classifying(app, service)
     _health(app, service)
     _page(app, options)
-    _describe(app)
+    describe(app, bool(options.keys))
     return app
 
 
@@ -289,49 +278,7 @@ async def _begin(service: Service) -> None:
         await service.watch()
 
 
-def _errors(app: FastAPI) -> None:
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> Response:
-        return error.response()
-
-    @app.exception_handler(Exception)
-    async def unforeseen(_: Request, __: Exception) -> Response:
-        return Refusal(500, "an error of the server's own, which its log tells of").response()
-
-    @app.exception_handler(RequestValidationError)
-    async def unfit(_: Request, error: RequestValidationError) -> Response:
-        return Refusal(400, f"{error.errors()[0]['loc'][-1]}: {error.errors()[0]['msg']}").response()
-
-    @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        reason = {
-            404: "there is nothing here: see /openapi.json",
-            405: "another method is wanted here: see /openapi.json",
-        }
-        return JSONResponse({"error": reason.get(error.status_code, error.detail)}, error.status_code, error.headers)
-
-
 def _classifying(app: FastAPI, service: Service) -> None:
-    reasons = {
-        400: "The request, or each of its listings, cannot be read",
-        401: "The key is missing or wrong",
-        404: "No such model or version",
-        408: "The body came too slowly",
-        413: "The body is too large",
-        429: "Busy: come back after Retry-After seconds",
-        503: "No worker is ready",
-        504: "No answer in time",
-    }
-    problems: dict[int | str, dict[str, Any]] = {
-        code: {"model": Problem, "description": reason} for code, reason in reasons.items()
-    }
-    schema = {"content": {"application/json": {"schema": PredictRequest.model_json_schema()}}, "required": True}
-    told: dict[str, Any] = {
-        "response_model": PredictResponse,
-        "responses": problems,
-        "openapi_extra": {"requestBody": schema},
-    }
-
     async def timed(request: Request, name: str, version: int | None) -> Response:
         started, code = time.perf_counter(), 499  # as proxies call it when the client has left
         try:
@@ -349,26 +296,46 @@ def _classifying(app: FastAPI, service: Service) -> None:
         finally:
             service.metrics.requested(code, time.perf_counter() - started)
 
-    @app.post("/v1/models/{name}:predict", summary="Classify listings", **told)
+    @app.post("/v1/models/{name}:predict", summary="Classify listings", **PREDICT)
     async def predict(request: Request, name: str) -> Response:
         return await timed(request, name, None)
 
-    @app.post("/v1/models/{name}/versions/{version}:predict", summary="Classify by that version alone", **told)
+    @app.post("/v1/models/{name}/versions/{version}:predict", summary="Classify by that version alone", **PREDICT)
     async def predict_by(request: Request, name: str, version: int) -> Response:
         return await timed(request, name, version)
 
-    @app.get("/v1/models/{name}", summary="Which version is served", responses={401: problems[401], 404: problems[404]})
+    @app.api_route("/v1/models/{name}:{verb}", methods=["GET", "POST"], include_in_schema=False)
+    @app.api_route("/v1/models/{name}/versions/{version}:{verb}", methods=["GET", "POST"], include_in_schema=False)
+    async def other(verb: str) -> Response:
+        if verb == "predict":
+            raise HTTPException(405, headers={"Allow": "POST"})
+        raise Refusal(404, f"only ':predict' is served, not {':' + verb[:50]!r}")
+
+    @app.get("/v1/models/{name}", summary="Which version is served", responses=problems(401, 404))
     async def status(request: Request, name: str) -> dict[str, Any]:
         service.check_key(request.headers)
         service.check_name(name, None)
-        pool, newest = service.pool, service.version
-        found = []
-        if newest != pool.version:
-            state = "END" if service.failed else "LOADING"
-            found.append(_status(newest.number, state, service.failed))
-        if pool.version is not None:
-            found.append(_status(pool.version.number, "AVAILABLE" if pool.ready else "LOADING", ""))
+        return {"model_version_status": _statuses(service)}
+
+    @app.get("/v1/models/{name}/versions/{version}", summary="Whether that is", responses=problems(400, 401, 404))
+    async def status_of(request: Request, name: str, version: int) -> dict[str, Any]:
+        service.check_key(request.headers)
+        service.check_name(name, None)
+        found = [each for each in _statuses(service) if each["version"] == str(version)]
+        if not found:
+            raise Refusal(404, f"version {version} is not here: see /v1/models/{name}")
         return {"model_version_status": found}
+
+
+def _statuses(service: Service) -> list[dict[str, Any]]:
+    pool, newest = service.pool, service.version
+    found = []
+    if newest != pool.version:
+        state = "END" if service.failed else "LOADING"
+        found.append(_status(newest.number, state, service.failed))
+    if pool.version is not None:
+        found.append(_status(pool.version.number, "AVAILABLE" if pool.ready else "LOADING", ""))
+    return found
 
 
 def _status(number: int, state: str, error: str) -> dict[str, Any]:
@@ -376,22 +343,12 @@ def _status(number: int, state: str, error: str) -> dict[str, Any]:
     return {"version": str(number), "state": state, "status": told}
 
 
-def _describe(app: FastAPI) -> None:
-    """Take out of /openapi.json what FastAPI would answer to unfit parameters: here that is 400, as for all else."""
-    told = app.openapi()
-    for operations in told["paths"].values():
-        for each in operations.values():
-            each["responses"].pop("422", None)
-    for name in ("HTTPValidationError", "ValidationError"):
-        told["components"]["schemas"].pop(name, None)
-
-
 def _health(app: FastAPI, service: Service) -> None:
     @app.get("/livez", summary="The process runs")
     async def livez() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.get("/readyz", summary="A warm worker can answer", responses={503: {"model": Problem}})
+    @app.get("/readyz", summary="A warm worker can answer", responses=problems(503))
     async def readyz() -> Response:
         if service.draining:
             return Refusal(503, "about to end", 5).response()

@@ -46,8 +46,9 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._refused = Counter(
-            "headstart_photos_refused", "Listings whose photo could not be read, by kind", ["kind"], registry=registry
-        )
+            "headstart_photos_refused", "Listings that could not be read, for their photo or a text too long, by kind",
+            ["kind"], registry=registry,
+        )  # fmt: skip
         self._queue = Gauge("headstart_queue_listings", "Listings that wait or are being classified", registry=registry)
         self._batch = Histogram("headstart_batch_listings", "Listings in a batch", registry=registry, buckets=ROWS)
         self._batch_seconds = Histogram(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import binascii
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from headstart.errors import ItemError
 
 MOST = 64
 """Listings in a request."""
@@ -30,7 +33,7 @@ class Instance(BaseModel):
     """One listing. What it lacks is left out, or empty."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    text: Annotated[str, Field(max_length=CHARACTERS)] | None = Field(
+    text: Annotated[str, Field(json_schema_extra={"maxLength": CHARACTERS})] | None = Field(  # a longer one fails alone
         None, description="Title and description, joined by a line's end as the classifier's columns of texts were."
     )
     image_bytes: Binary | Literal[""] | None = Field(
@@ -62,14 +65,19 @@ class Prediction(BaseModel):
     probability: float = Field(description="Of that category.", examples=[0.973])
     top: list[str] = Field(description="The most probable categories, the best first.")
     top_probability: list[float] = Field(description="Theirs.")
-    decision: Literal["accept", "suggest", "person"]
+    decision: Literal["accept", "suggest", "person"] = Field(
+        description="What to do: file it there, let somebody choose among `suggested`, or give it to a person."
+    )
     suggested: str = Field(description='For "suggest" the categories to choose from, joined by " | ".')
-    candidates: int = Field(description="Categories that cannot be ruled out; -1 where nobody knows.")
+    candidates: int = Field(
+        description="Categories that cannot be ruled out; -1 where the classifier is not calibrated. Obey `decision`, "
+        "which looks at the probability first: 0 may come with `accept`."
+    )
     read: str = Field(description="What could be seen of the listing.", examples=["text+image"])
 
 
 class Unreadable(BaseModel):
-    """In the place of a prediction, where a listing's photo cannot be read."""
+    """In the place of a prediction, where a listing cannot be read."""
 
     error: str = Field(examples=["photo is truncated"])
 
@@ -83,28 +91,43 @@ class PredictResponse(BaseModel):
 class Problem(BaseModel):
     """Why there is no answer."""
 
-    error: str = Field(examples=["instances[0].text: Input should be a valid string"])
+    error: str = Field(examples=["instances[0].text: give a string"])
 
 
 class Malformed(Exception):
     """A request that nobody can answer; says why in one line."""
 
 
-def listings_of(body: bytes) -> list[tuple[str | None, bytes]]:
-    """A request's body → text and photo of each listing.
+WANTED: dict[tuple[str | int, ...], str] = {
+    (): 'give {"instances": [{"text": "…"}]}',
+    ("instances",): f'the row format is served, give 1 to {MOST} listings: {{"instances": [{{"text": "…"}}]}}',
+    ("instances", 0): 'give {"text": "…", "image_bytes": {"b64": "…"}}, or one of the two',
+    ("instances", 0, "text"): "give a string",
+    ("instances", 0, "image_bytes"): 'give {"b64": "…"}, the photo\'s file in Base64',
+    ("signature_name",): 'give "serving_default", or leave it out',
+}
+"""What belongs in each place of a request."""
+NAMES = {
+    1: "no such name: a request has instances and signature_name",
+    3: "no such name: an instance has text and image_bytes",
+}
+"""What is told of a name that is in no such place, by how deep it stands."""
+ERRORS = {"json_invalid": "no JSON (%(error)s)", "too_long": f"%(actual_length)s listings, the limit is {MOST}"}
+"""What is told of an error that Pydantic names so, wherever it is."""
+
+
+def listings_of(body: bytes) -> list[tuple[str | None, bytes] | ItemError]:
+    """A request's body → text and photo of each listing, or why that one cannot be read.
 
     Raises:
-        Malformed: it is not what `PredictRequest` says, or something is not Base64.
+        Malformed: it is not what `PredictRequest` says.
     """
     _check_structure(body)
     try:
         request = PredictRequest.model_validate_json(body)
     except ValidationError as error:
         raise Malformed(_first(error)) from None
-    return [
-        (each.text, _photo(each.image_bytes.b64, place) if isinstance(each.image_bytes, Binary) else b"")
-        for place, each in enumerate(request.instances)
-    ]
+    return [_listing(each) for each in request.instances]
 
 
 def _check_structure(body: bytes) -> None:
@@ -115,21 +138,41 @@ def _check_structure(body: bytes) -> None:
         raise Malformed(f"the body: too many parts for JSON of {MOST} listings, the most in a request")
 
 
-def _photo(text: str, place: int) -> bytes:
+def _listing(instance: Instance) -> tuple[str | None, bytes] | ItemError:
+    text, photo = instance.text, instance.image_bytes
+    if text is not None and len(text) > CHARACTERS:
+        return ItemError(f"text of {len(text):,} characters, the limit is {CHARACTERS:,}", "text too long")
+    try:
+        return text, _photo(photo.b64) if isinstance(photo, Binary) else b""
+    except ItemError as error:
+        return error
+
+
+def _photo(text: str) -> bytes:
     try:
         try:
             return binascii.a2b_base64(text, strict_mode=True)
         except binascii.Error:
             return binascii.a2b_base64("".join(text.split()), strict_mode=True)  # in lines, as mail has it
     except (binascii.Error, ValueError) as error:
-        raise Malformed(f"instances[{place}].image_bytes.b64 is no Base64 ({error})") from None
+        address = re.match(r"\s*(data:[\w/+.;=-]{0,80},)", text, re.ASCII)
+        told = f"leave out {address[1]!r}" if address else str(error)
+        raise ItemError(f"photo is no Base64 ({told})", "base64") from None
 
 
 def _first(error: ValidationError) -> str:
     """The first thing that is wrong, where it is, and how many more there are."""
-    errors = error.errors(include_url=False, include_input=False, include_context=False)
-    first: Any = errors[0]
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+    errors: list[Any] = error.errors(include_url=False, include_input=False)
+    places = list(dict.fromkeys(_place(each["loc"]) for each in errors))
+    kind = tuple(0 if isinstance(step, int) else step for step in places[0])
+    words = ERRORS.get(errors[0]["type"]) or WANTED.get(kind) or NAMES[len(kind)]
+    told = " ".join((words % errors[0].get("ctx", {})).split())[:200]
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in places[0])
     where = " ".join(steps[:200].split()).lstrip(".")  # what the client called it may be of any length
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{where or 'the body'}: {' '.join(str(first['msg']).split())[:200]}{more}"
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+    return f"{where or 'the body'}: {told}{more}"
+
+
+def _place(steps: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where an error is; of a photo Pydantic goes on with each form that it may have, and with what each lacks."""
+    return steps[:3] if steps[2:] and steps[2] == "image_bytes" else steps

@@ -19,7 +19,7 @@ import httpx
 from bad_requests import Bad, Requests
 from serving import PREDICT, Server
 
-ALLOWED = frozenset({200, 206, 304, 400, 401, 404, 405, 408, 413, 416, 429, 503, 504})
+ALLOWED = frozenset({200, 206, 304, 400, 401, 404, 405, 408, 413, 415, 416, 429, 503, 504})
 """Statuses that the API documents, and those of static files."""
 PATIENCE = 90.0
 """Seconds until a connection that was neither answered nor ended is one that hangs."""

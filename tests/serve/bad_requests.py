@@ -133,7 +133,7 @@ class Requests:
 
     def _resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
         while "$ref" in schema:
-            schema = self._schema["$defs"][schema["$ref"].rpartition("/")[2]]
+            schema = self.document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
         return schema
 
     def _text(self) -> str:
