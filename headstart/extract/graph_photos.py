@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headstart.extract.graph_exif import jpeg_orientation
+from headstart.extract.graph_exif import jpeg_orientation, jpeg_scans
 from headstart.extract.graph_resize import resized
-from headstart.extract.images import DECODED_LIMIT
+from headstart.extract.images import DECODED_LIMIT, SCANNED_LIMIT
 from headstart.runtime import tensorflow
 
 KINDS = NONE, JPEG, PNG, GIF, BMP, WEBP = range(6)
@@ -20,7 +20,8 @@ _HEADER = 34
 
 
 def kinds(photos: Any) -> Any:
-    """One of `KINDS` for each encoded photo, int32 ``(n,)``, by its first bytes; `NONE` for one of too many pixels."""
+    """One of `KINDS` for each encoded photo, int32 ``(n,)``, by its first bytes; `NONE` for one of too many pixels, or
+    scans."""
     tf = tensorflow()
     filled = tf.strings.join([tf.strings.substr(photos, 0, _HEADER), tf.constant(b"\0" * _HEADER)])
     raw = tf.cast(tf.io.decode_raw(tf.strings.substr(filled, 0, _HEADER), tf.uint8), tf.int64)
@@ -65,8 +66,11 @@ def kinds(photos: Any) -> Any:
 
 
 def _jpeg_pixels(data: Any) -> Any:
+    """Of one that the decoder would go over too often, more than are decoded."""
     tf = tensorflow()
-    return tf.reduce_prod(tf.image.extract_jpeg_shape(data, tf.int64)[:2])
+    pixels = tf.reduce_prod(tf.image.extract_jpeg_shape(data, tf.int64)[:2])
+    most = tf.cast(SCANNED_LIMIT // tf.maximum(pixels, 1), tf.int32)
+    return tf.where(jpeg_scans(data, most) <= most, pixels, DECODED_LIMIT + 1)
 
 
 def decoded(photos: Any, kind: Any, size: int) -> Any:
