@@ -1,4 +1,4 @@
-"""What a JPEG's segments say, read in a TensorFlow graph: which way up it is, and how often its decoder goes over it."""
+"""What a JPEG's segments say, read in a TensorFlow graph: which way up it is, how often its decoder goes over it."""
 
 from __future__ import annotations
 
