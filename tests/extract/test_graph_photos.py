@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from damaged_photos import scan_for_each_colour
+from damaged_photos import jpeg_of, scan_for_each_colour
 from headstart.errors import ItemError
 from headstart.extract.graph_photos import BMP, GIF, JPEG, NONE, PNG, WEBP, decoded, kinds
 from headstart.extract.graph_resize import resized
@@ -29,7 +29,7 @@ SIZE = 32
 def in_graph(size: int = SIZE) -> Callable[[Any], Any]:
     tf = tensorflow()
     spec = [tf.TensorSpec([None], tf.string)]
-    return tf.function(lambda photos: decoded(photos, kinds(photos), size), input_signature=spec, autograph=False)
+    return tf.function(lambda photos: decoded(photos, kinds(photos, size), size), input_signature=spec, autograph=False)
 
 
 @cache
@@ -175,6 +175,18 @@ def test_a_jpeg_of_too_many_scans_counts_as_none_as_decode_refuses_it() -> None:
     for photo in (hostile[0], hostile[1], hostile[3]):
         with pytest.raises(ItemError, match="scans, too many"):
             decode(photo, SIZE)
+
+
+def test_a_large_jpeg_is_taken_where_it_is_decoded_at_a_small_scale() -> None:
+    assert apart([encoded(Image.linear_gradient("L").resize((10_000, 9_000)), "JPEG")]) <= 1
+    small = encoded(drawn("RGB", 8, 8), "JPEG")
+    slow = encoded(drawn("RGB", 8, 8), "JPEG", progressive=True)
+    given = [jpeg_of(*sides, small) for sides in ((8_000, 8_000), (60_000, 1_000), (16_000, 16_000))]
+    refused = [*given[1:], jpeg_of(8_000, 8_000, slow)]  # too narrow, too large, held as a whole
+    assert kinds(tensorflow().constant([given[0], *refused]), 1_000).numpy().tolist() == [JPEG, NONE, NONE, NONE]
+    for photo in refused:
+        with pytest.raises(ItemError, match="million pixels, the limit is"):
+            decode(photo, 1_000)
 
 
 def test_what_is_no_photo_counts_as_none() -> None:
