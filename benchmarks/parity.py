@@ -3,13 +3,12 @@
     python benchmarks/parity.py CATALOG --model MODEL --text COLUMN --image COLUMN --images FOLDER --label COLUMN …
 
 Each is asked in a process or by an interface of its own: `predict` by its command, the API by HTTP, the SavedModel by
-its signature. Prints the share of listings with the same category, and how far apart the probabilities are.
+`export --check`. Prints the share of listings with the same category, and how far apart the probabilities are.
 """
 
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 from serve import running
 
 from catalog_options import catalog_parser, source
-from headstart.runtime import machine, tensorflow
+from headstart.runtime import machine
 
 AT_ONCE = 16
 HEADSTART = (sys.executable, "-c", "from headstart.cli import main; main()")
@@ -44,7 +43,7 @@ def main() -> None:
         predicted = of_predict(given, Path(folder))
         print(f"{len(predicted):,} listings")
         tell("API", predicted, of_api(given.model, listings))
-        tell("SavedModel", predicted, of_saved_model(given.model, listings, Path(folder)))
+        print(f"{'SavedModel':10}  {of_saved_model(given, Path(folder))}")
 
 
 def tell(name: str, one: Said, other: Said) -> None:
@@ -62,9 +61,7 @@ def tell(name: str, one: Said, other: Said) -> None:
 def of_predict(given: Any, folder: Path) -> Said:
     """By the command."""
     out = folder / "said.jsonl"
-    words = ["--id", given.id, "--images", str(given.images), "--image", given.image, "--store", str(given.store)]
-    texts = [word for text in given.text for word in ("--text", text)]
-    command = [*HEADSTART, "predict", str(given.model), str(given.catalog), *words, *texts, "--out", str(out)]
+    command = [*HEADSTART, "predict", str(given.model), str(given.catalog), *reading(given), "--out", str(out)]
     subprocess.run(command, check=True, capture_output=True)
     rows = map(json.loads, out.read_text().splitlines())
     return [(row["category"], row["probability"], row["decision"]) for row in rows]
@@ -86,21 +83,16 @@ def of_api(model: Path, listings: list[tuple[str, bytes]]) -> Said:
     return found
 
 
-def of_saved_model(model: Path, listings: list[tuple[str, bytes]], folder: Path) -> Said:
-    """By its signature."""
-    subprocess.run([*HEADSTART, "export", str(model), str(folder / "exported")], check=True, capture_output=True)
-    tf = tensorflow()
-    importlib.import_module("tensorflow_text")
-    loaded = tf.saved_model.load(str(folder / "exported" / "1"))
-    ask, found = loaded.signatures["serving_default"], []
-    for start in range(0, len(listings), AT_ONCE):
-        texts, photos = zip(*listings[start : start + AT_ONCE], strict=True)
-        said = ask(text=tf.constant(texts), image_bytes=tf.constant(photos))
-        columns = [said[name].numpy().tolist() for name in ("category", "probability", "decision")]
-        found += [
-            (category.decode(), chance, decision.decode()) for category, chance, decision in zip(*columns, strict=True)
-        ]
-    return found
+def of_saved_model(given: Any, folder: Path) -> str:
+    """What its check says."""
+    command = [*HEADSTART, "export", str(given.model), str(folder), "--check", str(given.catalog), *reading(given)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+
+
+def reading(given: Any) -> list[str]:
+    """How the catalogue is read, as options of the command."""
+    words = ["--id", given.id, "--images", str(given.images), "--image", given.image, "--store", str(given.store)]
+    return [*words, *(word for text in given.text for word in ("--text", text))]
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def export(
 ) -> None:
     """Write the classifier and its encoders as one SavedModel for TensorFlow Serving: texts and photos in, answers out.
 
-    With --check and the number of a version that is there already, nothing is written.
+    With --check and the number of a version that is there already, nothing is written; what it decides is compared at
+    the error rate and coverage that it was exported with.
     """
     from headstart.serve import export as exporting
     from headstart.serve.checking import check

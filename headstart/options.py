@@ -185,7 +185,10 @@ takes_check = functools.partial(
     takes_new_listings,
     catalog=Annotated[
         Path | None,
-        typer.Option("--check", help="Catalogue on which to compare the version with 'headstart predict'."),
+        typer.Option(
+            "--check",
+            help="Catalogue on which to compare the version with 'headstart predict', which keeps vectors in --store.",
+        ),
     ],
 )
 """For commands that may look at new listings."""

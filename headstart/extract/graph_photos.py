@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from headstart.extract.graph_exif import jpeg_orientation
+from headstart.extract.graph_exif import jpeg_orientation, jpeg_scans
 from headstart.extract.graph_resize import resized
-from headstart.extract.images import DECODED_LIMIT
+from headstart.extract.images import DECODED_LIMIT, JPEG_LIMIT, SCANNED_LIMIT, SIZES
 from headstart.runtime import tensorflow
 
 KINDS = NONE, JPEG, PNG, GIF, BMP, WEBP = range(6)
@@ -19,8 +19,16 @@ _HEADER = 34
 """Bytes that say a photo's kind and size, but for a JPEG's."""
 
 
-def kinds(photos: Any) -> Any:
-    """One of `KINDS` for each encoded photo, int32 ``(n,)``, by its first bytes; `NONE` for one of too many pixels."""
+def kinds(photos: Any, size: int = SIZES[1]) -> Any:
+    """What each photo is.
+
+    Args:
+        photos: encoded, strings ``(n,)``.
+        size: pixels a side that they are to be squashed to, at most: a large JPEG is decoded at a reduced scale.
+
+    Returns:
+        One of `KINDS` for each, int32 ``(n,)``, by its first bytes; `NONE` for one of too many pixels, or scans.
+    """
     tf = tensorflow()
     filled = tf.strings.join([tf.strings.substr(photos, 0, _HEADER), tf.constant(b"\0" * _HEADER)])
     raw = tf.cast(tf.io.decode_raw(tf.strings.substr(filled, 0, _HEADER), tf.uint8), tf.int64)
@@ -37,7 +45,7 @@ def kinds(photos: Any) -> Any:
     jpeg, webp = begins(b"\xff\xd8\xff"), begins(b"RIFF") & begins(b"WEBPVP8", at=8)
     webp &= ~(begins(b"X", at=15) & (raw[:, 20] // 2 % 2 == 1))  # animated ones crash TensorFlow 2.21
     in_jpeg = tf.map_fn(
-        lambda photo: tf.cond(photo[1], lambda: _jpeg_pixels(photo[0]), lambda: tf.constant(0, tf.int64)),
+        lambda photo: tf.cond(photo[1], lambda: _jpeg_pixels(photo[0], size), lambda: tf.constant(0, tf.int64)),
         (photos, jpeg),
         fn_output_signature=tf.int64,
     )
@@ -64,9 +72,25 @@ def kinds(photos: Any) -> Any:
     return tf.add_n([tf.where(mark & (pixels <= DECODED_LIMIT), kind, NONE) for kind, (mark, pixels) in known.items()])
 
 
-def _jpeg_pixels(data: Any) -> Any:
+def _jpeg_pixels(data: Any, size: int) -> Any:
+    """How many are decoded, int64; more than may be of one that the decoder would go over too often.
+
+    Of more than one scan it holds the whole in memory, at whatever scale.
+    """
     tf = tensorflow()
-    return tf.reduce_prod(tf.image.extract_jpeg_shape(data, tf.int64)[:2])
+    sides = tf.image.extract_jpeg_shape(data, tf.int64)[:2]
+    pixels = tf.reduce_prod(sides)
+    large = pixels > DECODED_LIMIT
+    most = tf.where(large, 1, tf.cast(SCANNED_LIMIT // tf.maximum(pixels, 1), tf.int32))
+    taken = (jpeg_scans(data, most) <= most) & (pixels <= JPEG_LIMIT)
+    reduced = tf.where(large, pixels // 4 ** tf.cast(_halvings(sides, size), tf.int64), pixels)
+    return tf.where(taken, reduced, tf.constant(DECODED_LIMIT + 1, tf.int64))
+
+
+def _halvings(sides: Any, size: int) -> Any:
+    """How often a JPEG is halved while it is decoded: as long as it covers the square, and three times at most."""
+    tf = tensorflow()
+    return tf.reduce_sum(tf.cast(tf.reduce_min(sides) // size >= [2, 4, 8], tf.int32))
 
 
 def decoded(photos: Any, kind: Any, size: int) -> Any:
@@ -92,14 +116,12 @@ def decoded(photos: Any, kind: Any, size: int) -> Any:
 def _jpeg(data: Any, size: int) -> Any:
     """Decoded at the smallest scale that still covers the square, as Pillow's ``draft`` chooses it."""
     tf = tensorflow()
-    shape = tf.image.extract_jpeg_shape(data)
-    room = tf.minimum(shape[0] // size, shape[1] // size)
-    scale = tf.reduce_sum(tf.cast(room >= [2, 4, 8], tf.int32))
+    halvings = _halvings(tf.image.extract_jpeg_shape(data)[:2], size)
 
     def at(ratio: int) -> Any:
         return lambda: tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
-    pixels = resized(tf.switch_case(scale, [at(ratio) for ratio in (1, 2, 4, 8)]), size)
+    pixels = resized(tf.switch_case(halvings, [at(ratio) for ratio in (1, 2, 4, 8)]), size)
     return _upright(pixels, jpeg_orientation(data))
 
 

@@ -29,6 +29,7 @@ from headstart.extract import saved_model
 from headstart.extract.batching import alike
 from headstart.extract.encoder import Encoder, InGraph, Modality
 from headstart.extract.frozen import checked_precision, exportable, in_spec
+from headstart.extract.graph_hub import with_constants
 from headstart.extract.graph_texts import truncated
 from headstart.extract.images import PIXELS, checked_size, decode
 from headstart.extract.saved_model import Interface, Wanted, lacking
@@ -163,13 +164,11 @@ class HubEncoder(Encoder):
     def in_graph(self, network: Any = None) -> InGraph:
         """The module as it is, or trained further."""
         exportable(self.name, self._precision)
-        if saved_model.holds_references(self._module):
-            raise EncoderError(
-                f"{self.name} cannot be exported, it is in the hub's TF1 format, whose variables cannot be saved "
-                "again: choose a TF2 module, or use 'headstart serve', which serves every encoder"
-            )
-        call = saved_model.graph(self._module, self._interface) if network is None else network
-        tracked = self._module if network is None else network.module
+        module = self._module
+        if saved_model.holds_references(module):
+            module = with_constants(self._folder)
+        call = saved_model.graph(module, self._interface) if network is None else network
+        tracked = module if network is None else network.module
         if self.modality == "image":
             return InGraph(call, tracked, self._interface.size)
         return InGraph(lambda texts: call(truncated(texts, CHARACTERS)), tracked)

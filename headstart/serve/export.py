@@ -7,8 +7,8 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from headstart.heads.classifier import Classifier
 from headstart.heads.saved import CARD
 from headstart.modelling import encoders_of
 from headstart.progress import say
-from headstart.runtime import cores, now, tensorflow, versions
+from headstart.runtime import now, tensorflow, versions
 from headstart.serve.warm_up import WARM_UP, apis, write_requests
 
 BATCHING = "batching_parameters.txt"
@@ -47,11 +47,20 @@ def export(
         HeadstartError: the version is there already, something of the classifier cannot be exported, or the folder
             cannot be written.
     """
-    from headstart.serve.graph import serving_module
-
     place = folder / str(next_version(folder) if version is None else version)
     if place.exists():
         raise HeadstartError(f"{place} is there already: give another --version, or leave it out for the next one")
+    with if_stopped(lambda: f"{place} is written" if place.exists() else "nothing is written"):
+        _write(model, place, error_rate, coverage)
+    size = sum(path.stat().st_size for path in place.rglob("*") if path.is_file())
+    say(f"{place} is written, {size / 1e6:,.0f} MB")
+    return place
+
+
+def _write(model: Path, place: Path, error_rate: float, coverage: float) -> None:
+    from headstart.serve.graph import serving_module
+
+    say(f"loading {model} and its encoders")
     classifier = Classifier.load(model)
     rules = classifier.rules(error_rate, coverage) if classifier.calibrated_ else None
     if rules is None:
@@ -61,6 +70,7 @@ def export(
     apis("predict_pb2")
     try:
         with _aside(place) as aside, tempfile.TemporaryDirectory() as scratch:
+            say(f"writing {place}")
             module, signatures = serving_module(classifier, encoders, rules, Path(scratch))
             tensorflow().saved_model.save(module, str(aside), signatures=signatures)
             told = provenance(model, classifier, rules, error_rate, coverage)
@@ -69,10 +79,21 @@ def export(
             (aside / PROVENANCE).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
             (aside / WARM_UP).parent.mkdir()
             write_requests(aside / WARM_UP)
-        write_text_atomically(folder / BATCHING, batching())
+            write_text_atomically(place.parent / BATCHING, batching())  # before there is a version that needs it
     except (OSError, tensorflow().errors.OpError) as error:  # the latter from what TensorFlow writes itself
         raise HeadstartError(f"{place} cannot be written ({one_line(error)}): choose another folder") from None
-    return place
+
+
+@contextmanager
+def if_stopped(left: Callable[[], str]) -> Iterator[None]:
+    """Let the last line of a command that is stopped in here say what is left."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        error.add_note(left())
+        raise
 
 
 def next_version(folder: Path) -> int:
@@ -105,13 +126,13 @@ def batching() -> str:
     """TensorFlow Serving's ``--batching_parameters_file``, a ``BatchingParameters`` message as text.
 
     No sizes of batches are prescribed: Serving would fill them up with copies of a listing, photo and all, and the
-    graph takes any size. Texts are padded in the graph.
+    graph takes any size. Texts are padded in the graph. How many batches at a time is left to Serving: as many as its
+    process may use cores.
     """
     lines = {
         "max_batch_size": ROWS,
         "batch_timeout_micros": WAIT_MICROS,
         "max_enqueued_batches": WAITING,
-        "num_batch_threads": cores(),
     }
     told = [f"{name} {{ value: {value} }}" for name, value in lines.items()]
     return "\n".join([*told, "pad_variable_length_inputs: false", ""])
@@ -120,6 +141,7 @@ def batching() -> str:
 @contextmanager
 def _aside(place: Path) -> Iterator[Path]:
     """A folder beside `place` that takes its name when it is whole and on disk."""
+    new = not place.parent.exists()
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -130,3 +152,6 @@ def _aside(place: Path) -> Iterator[Path]:
         sync(place.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        if new:
+            with suppress(OSError):  # it holds something
+                place.parent.rmdir()

@@ -76,15 +76,16 @@ Seen = tuple[Any, dict[str, Any], dict[str, Any]]
 def _encoding(encoders: Sequence[Encoder], graphs: Mapping[str, InGraph]) -> Callable[[Any, Any], Seen]:
     """From what is sent to vectors, those of what a listing lacks zeros; rounded as they are kept in a store."""
     tf = tensorflow()
+    sizes = list(dict.fromkeys(graph.size for graph in graphs.values() if graph.size))
 
     def encode(text: Any, image_bytes: Any) -> Seen:
-        texts, kind = cleaned(text), kinds(image_bytes)
+        texts, kind = cleaned(text), kinds(image_bytes, max(sizes, default=1))
         has = {TEXT: tf.strings.length(texts) > 0, IMAGE: kind != NONE}
         vectors: dict[str, Any] = {}
         for each in encoders:
             if each.modality == TEXT:
                 vectors[each.name] = _for_those(has[TEXT], (texts,), graphs[each.name].call, each.dim)
-        for size in dict.fromkeys(graph.size for graph in graphs.values() if graph.size):
+        for size in sizes:
             alike = [each for each in encoders if graphs[each.name].size == size]
             joined = _for_those(
                 has[IMAGE],

@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from damaged_photos import jpeg_of, scan_for_each_colour
+from headstart.errors import ItemError
 from headstart.extract.graph_photos import BMP, GIF, JPEG, NONE, PNG, WEBP, decoded, kinds
 from headstart.extract.graph_resize import resized
-from headstart.extract.images import ORIENTATION, decode
+from headstart.extract.images import ORIENTATION, SCANNED_LIMIT, decode
 from headstart.runtime import tensorflow
 
 SIZE = 32
@@ -27,7 +29,7 @@ SIZE = 32
 def in_graph(size: int = SIZE) -> Callable[[Any], Any]:
     tf = tensorflow()
     spec = [tf.TensorSpec([None], tf.string)]
-    return tf.function(lambda photos: decoded(photos, kinds(photos), size), input_signature=spec, autograph=False)
+    return tf.function(lambda photos: decoded(photos, kinds(photos, size), size), input_signature=spec, autograph=False)
 
 
 @cache
@@ -136,6 +138,55 @@ def test_a_jpeg_is_turned_upright() -> None:
 def test_damaged_exif_leaves_a_jpeg_as_it_is(cut: int) -> None:
     broken = exif(6)[:cut]
     assert apart([encoded(drawn("RGB", 60, 90), "JPEG", exif=broken)]) <= 1
+
+
+def test_a_jpeg_that_goes_on_forever_before_its_photo_is_not_looked_through_to_the_end() -> None:
+    """Each byte that fills up may be a step, and a step takes as long as a small photo."""
+    photo, turned = (encoded(drawn("RGB", 60, 90), "JPEG", **options) for options in ({}, {"exif": exif(6)}))
+    late = turned[:2] + b"\xff" * 1000 + turned[2:]
+    found = in_graph()(tensorflow().constant([photo, late, turned]))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).numpy().any()
+
+
+def test_a_jpeg_of_too_many_scans_counts_as_none_as_decode_refuses_it() -> None:
+    side, mark = 2_000, b"\xff\xda"
+    flat = Image.new("RGB", (side, side), "red")
+    most = SCANNED_LIMIT // side**2
+    progressive, baseline = encoded(flat, "JPEG", progressive=True), encoded(flat, "JPEG")
+    room = most - progressive.count(mark)
+    comment = b"\xff\xfe" + (2 + 2 * most).to_bytes(2, "big") + mark * most
+    parted = scan_for_each_colour(baseline)
+    whole = [
+        progressive + mark * room,  # behind the photo's end no scan takes time, and it counts all the same
+        progressive[:2] + comment + progressive[2:],
+        baseline + mark * (most + 1),  # as the video behind a photo of a telephone may have
+        baseline[:2] + comment + baseline[2:],
+    ]
+    last = progressive.rindex(mark)
+    hostile = [
+        progressive + mark * (room + 1),
+        progressive[:last] + progressive[last:-2] * (room + 2),
+        progressive[:2] + b"\0" + progressive[2:] + mark * room,  # what is no segment: the marks before count, too
+        parted + mark * (most - parted.count(mark) + 1),
+    ]
+    assert kinds(tensorflow().constant(whole + hostile)).numpy().tolist() == [JPEG] * 4 + [NONE] * 4
+    assert apart(whole) <= 1
+    for photo in (hostile[0], hostile[1], hostile[3]):
+        with pytest.raises(ItemError, match="scans, too many"):
+            decode(photo, SIZE)
+
+
+def test_a_large_jpeg_is_taken_where_it_is_decoded_at_a_small_scale() -> None:
+    assert apart([encoded(Image.linear_gradient("L").resize((10_000, 9_000)), "JPEG")]) <= 1
+    small = encoded(drawn("RGB", 8, 8), "JPEG")
+    slow = encoded(drawn("RGB", 8, 8), "JPEG", progressive=True)
+    given = [jpeg_of(*sides, small) for sides in ((8_000, 8_000), (60_000, 1_000), (16_000, 16_000))]
+    refused = [*given[1:], jpeg_of(8_000, 8_000, slow)]  # too narrow, too large, held as a whole
+    assert kinds(tensorflow().constant([given[0], *refused]), 1_000).numpy().tolist() == [JPEG, NONE, NONE, NONE]
+    for photo in refused:
+        with pytest.raises(ItemError, match="million pixels, the limit is"):
+            decode(photo, 1_000)
 
 
 def test_what_is_no_photo_counts_as_none() -> None:

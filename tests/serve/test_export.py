@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,10 @@ from headstart.workflow import Request
 ROWS = 30
 READING = ["--id", "sku", "--text", "titre", "--image", "photo", "--images", "photos"]
 TEXT, PHOTO = "use-multilingual-v3", "efficientnet-lite0#size=48"
+CHECKED = (
+    "30 of 30 listings get the same category as from 'headstart predict' (100.00%), the same decision of 30, suggested "
+    "of 30, candidates of 30, read of 30; their probabilities differ by 0.000"
+)
 KEYS = ["candidates", "category", "decision", "probability", "read", "suggested", "top", "top_probability"]
 
 
@@ -51,8 +58,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [*READING, "--label", "rayon", "--encoder", TEXT, "--encoder", PHOTO, "--save", "model"]
     done(headstart_here("train", path.name, *words, "--holdout", "0.4", cwd=folder))
     done(headstart_here("predict", "model", path.name, "--error-rate", "0.4", "--out", "said.csv", cwd=folder))
-    told = done(headstart_here("export", "model", "serving", "--error-rate", "0.4", "--check", path.name, cwd=folder))
-    assert told.startswith("serving/1\n30 of 30 listings get the same category as from 'headstart predict' (100.00%)")
+    words = ["export", "model", "serving", "--error-rate", "0.4", "--check", path.name]
+    exported = headstart_here(*words, cwd=folder)
+    assert done(exported).startswith(f"serving/1\n{CHECKED}")  # the path has a line of its own, for scripts
+    size = sum(each.stat().st_size for each in (folder / "serving" / "1").rglob("*") if each.is_file())
+    told = ["loading model and its encoders", "writing serving/1", f"serving/1 is written, {size / 1e6:,.0f} MB"]
+    assert exported.stderr.splitlines()[:3] == told
     return folder
 
 
@@ -105,6 +116,7 @@ def test_a_version_has_what_tensorflow_serving_reads(shop: Path, served: Served)
     batching = dict(line.split(maxsplit=1) for line in (shop / "serving" / "batching_parameters.txt").open())
     assert batching["max_batch_size"] == "{ value: 32 }\n"
     assert batching["pad_variable_length_inputs:"] == "false\n"
+    assert "num_batch_threads" not in batching  # they are for the machine that serves to count
     inputs = {"text": ([-1], 7), "image_bytes": ([-1], 7)}
     for name, outputs in ((SERVE, KEYS), (EMBED, ["efficientnet-lite0", TEXT])):
         signature = served.signatures[name]
@@ -209,6 +221,42 @@ def test_a_version_that_is_there_is_only_checked_and_one_of_another_classifier_f
     refused(ended, "serving/1 is not the classifier in turned", "of 30 listings", "99.9%", "0.005")
     assert ended.stdout == ""
     assert next_version(shop / "serving") == 2
+
+
+def test_decisions_are_checked_at_the_rates_of_the_export(shop: Path) -> None:
+    words = ["export", "model", "other", "--version", "1", "--check", "listings.csv"]
+    shutil.copytree(shop / "serving", shop / "other")
+    assert done(headstart_here(*words, cwd=shop)).startswith(CHECKED)
+    place = shop / "other" / "1" / "assets" / "provenance.json"
+    told = json.loads(place.read_text())
+    place.write_text(json.dumps({**told, "decisions": {**told["decisions"], "error_rate": 0.0001}}))
+    ended = headstart_here(*words, cwd=shop)
+    refused(ended, "30 of 30 listings get the same category", "decision of ", "read of 30", "decision of 99.9%")
+    assert "decision of 30," not in ended.stderr
+    place.write_text("{}")
+    refused(headstart_here(*words, cwd=shop), "provenance.json cannot be read ('decisions'): export it again")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_leaves_nothing_behind_and_says_so(shop: Path, tmp_path: Path) -> None:
+    folder, over = tmp_path / "stopped", threading.Event()
+
+    def stop_when_it_is_written() -> None:
+        while not over.wait(0.01):
+            if any(folder.glob(".1.*.tmp/variables")):
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    watching = threading.Thread(target=stop_when_it_is_written)
+    watching.start()
+    try:
+        ended = headstart_here("export", "model", str(folder), cwd=shop)
+    finally:
+        over.set()
+        watching.join()
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.splitlines()[-1] == "stopped: nothing is written"
+    assert not folder.exists()
 
 
 def test_a_damaged_version_is_told_in_one_line(shop: Path) -> None:
