@@ -25,7 +25,7 @@ class Rollout:
         self.loading: Version | None = None
         """Whose workers start."""
         self.failed: dict[Version, str] = {}
-        """Why versions that are there cannot be served."""
+        """Why versions cannot be served that would come before the one that is."""
         self.hopeless = ""
         """Why none can be served, once that is known."""
         self._pool, self._model, self._found = pool, model, found
@@ -50,7 +50,8 @@ class Rollout:
             if not is_there(served, found) and not gone:
                 say(f"version {served.number} is gone from {self._model}: it stays until another one can be served")
             gone = not is_there(served, found)
-            self.failed = {version: reason for version, reason in self.failed.items() if version in found}
+            wanted = candidates(found, served)
+            self.failed = {version: reason for version, reason in self.failed.items() if version in wanted}
             passed = self.failed if time.monotonic() < again else ()
             if tried := candidates(found, served, passed):
                 await self._first_of(tried)
