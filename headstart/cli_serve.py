@@ -67,7 +67,10 @@ def serve(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until a request is given up.")] = 30.0,
     max_body_mb: Annotated[int, typer.Option(min=1, max=1024, help="Of a request, photos in Base64 included.")] = 16,
     keys: Annotated[
-        Path | None, typer.Option(help="File of bearer keys, one a line; else HEADSTART_API_KEYS. None: open to all.")
+        Path | None,
+        typer.Option(
+            help="File of bearer keys, one a line, read again as it changes; else HEADSTART_API_KEYS. None: open to all."
+        ),
     ] = None,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="After SIGTERM, for clients to leave their connections.")
