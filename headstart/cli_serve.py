@@ -69,7 +69,7 @@ def serve(
     keys: Annotated[
         Path | None,
         typer.Option(
-            help="File of bearer keys, one a line, read again as it changes; else HEADSTART_API_KEYS. None: open to all."
+            help="File of bearer keys, one a line, read again as it changes; else HEADSTART_API_KEYS. None: open."
         ),
     ] = None,
     drain_seconds: Annotated[
