@@ -68,7 +68,10 @@ def serve(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until a request is given up.")] = 30.0,
     max_body_mb: Annotated[int, typer.Option(min=1, max=1024, help="Of a request, photos in Base64 included.")] = 16,
     keys: Annotated[
-        Path | None, typer.Option(help="File of bearer keys, one a line; else HEADSTART_API_KEYS. None: open to all.")
+        Path | None,
+        typer.Option(
+            help="File of bearer keys, one a line, read again as it changes; else HEADSTART_API_KEYS. None: open."
+        ),
     ] = None,
     drain_seconds: Annotated[
         float, typer.Option(min=0, help="After SIGTERM, for clients to leave their connections.")
@@ -84,15 +87,22 @@ def serve(
         from headstart.serve.app import Options, make_app
         from headstart.serve.server import listen, run
     except ImportError as error:
+        if error.name == "resource":  # of the standard library, but not of Windows
+            raise HeadstartError("'headstart serve' runs on Linux and macOS: take a container, or WSL") from None
         raise HeadstartError(f"'headstart serve' needs {error.name}: pip install 'headstart[serve]'") from None
+    from ipaddress import ip_address
+
     from headstart.progress import say
     from headstart.serve.keys import read_keys
     from headstart.serve.pool import Settings
-    from headstart.serve.versions import latest
+    from headstart.serve.versions import versions_of
 
     options = Options(model, name, read_keys(keys), watch, max_body_mb << 20)
     settings = Settings(workers, batch_rows, batch_wait_ms / 1000, max_wait, timeout, error_rate, coverage)
-    version = latest(model)
+    found = versions_of(model)
     listening = listen(host, port)
-    say(f"listening at http://{host}:{listening.getsockname()[1]}/, the model is being loaded")
-    run(make_app(options, settings, version), listening, drain_seconds, access_log)
+    address, taken = listening.getsockname()[:2]
+    if not options.keys and not ip_address(address).is_loopback:
+        say(f"open to all who reach {host}:{taken}: give --keys")
+    say(f"listening at http://{host}:{taken}/, the model is being loaded")
+    run(make_app(options, settings, found), listening, drain_seconds, access_log)

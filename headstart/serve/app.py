@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,23 +20,19 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from headstart import __version__
-from headstart.errors import HeadstartError, ItemError
-from headstart.progress import say
+from headstart.errors import ItemError
 from headstart.serve.keys import Keys
 from headstart.serve.metrics import Metrics
 from headstart.serve.openapi import PREDICT, describe, problems
 from headstart.serve.pool import Place, Pool, Refused, Settings
 from headstart.serve.refusals import Refusal, tell_errors
 from headstart.serve.requests import Malformed, listings_of
-from headstart.serve.versions import Version, latest
+from headstart.serve.rollout import Rollout
+from headstart.serve.versions import Version
 
 STATIC = Path(__file__).parent / "static"
 HOUSE = Path(__file__).parent.parent / "reports" / "templates" / "house.css"
 """Colours and type, the same as the reports'."""
-LOOK = 2.0
-"""Seconds between two looks for a new version."""
-AGAIN = 60.0
-"""Until a version that could not be loaded is tried once more."""
 HELD = 16
 """Bodies of the largest size that are held at once until they are answered, at most; further ones are refused."""
 SMALL = 64 << 10
@@ -54,7 +50,7 @@ class Options:
 
     model: Path
     name: str = "model"
-    keys: Keys = Keys()  # noqa: RUF009 (it does not change)
+    keys: Keys = Keys()  # noqa: RUF009 (without a file it does not change)
     watch: bool = False
     body_bytes: int = 16 << 20
     body_seconds: float = 20.0
@@ -64,47 +60,13 @@ class Options:
 class Service:
     """What the routes share: the pool, the limits, whether the server is about to end."""
 
-    def __init__(self, options: Options, settings: Settings, version: Version) -> None:
+    def __init__(self, options: Options, settings: Settings, found: Sequence[Version]) -> None:
         self.options, self.settings = options, settings
         self.metrics = Metrics(options.name)
         self.pool = Pool(settings, self.metrics)
-        self.version = version
-        """The newest that was found, which may not be served yet."""
-        self.failed = ""
-        """Why the newest is not served, where it cannot be loaded."""
+        self.rollout = Rollout(self.pool, options.model, found)
         self.draining = False
         self._held = 0
-
-    async def load(self) -> None:
-        """Start the workers of the newest version."""
-        await self.pool.start(self.version)
-        about = self.pool.about
-        say(
-            f"serving version {self.version.number} of {self.options.model}: {about['categories']:,} categories, "
-            f"{', '.join(about['encoders'])}"
-        )
-
-    async def watch(self) -> None:
-        """Serve each new version as it comes; one that cannot be loaded is told, and the one before stays."""
-        again = 0.0
-        while True:
-            await asyncio.sleep(LOOK)
-            try:
-                found = await asyncio.to_thread(latest, self.options.model, self.version)
-            except (HeadstartError, OSError):  # being copied, or taken away: what is loaded goes on
-                continue
-            if found == self.pool.version:
-                self.version, self.failed = found, ""
-                continue
-            if found == self.version and time.monotonic() < again:
-                continue
-            self.version, self.failed = found, ""
-            say(f"version {found.number} is there: its workers start")
-            try:
-                await self.load()
-            except HeadstartError as error:
-                self.failed, again = str(error), time.monotonic() + AGAIN
-                say(f"version {found.number} cannot be served ({error}): the one before stays")
 
     def check_key(self, headers: Headers) -> None:
         """Refuse who has no key."""
@@ -234,9 +196,12 @@ class Gate:
         await self._app(scope, receive, last if scope["type"] == "http" else send)
 
 
-def make_app(options: Options, settings: Settings, version: Version) -> FastAPI:
-    """The application; ``app.state.service`` is its `Service`. Its workers start when it starts."""
-    service = Service(options, settings, version)
+def make_app(options: Options, settings: Settings, found: Sequence[Version]) -> FastAPI:
+    """The application; ``app.state.service`` is its `Service`. Its workers start when it starts.
+
+    `found` are the versions that are there, as `versions_of` tells them.
+    """
+    service = Service(options, settings, found)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -268,14 +233,12 @@ def make_app(options: Options, settings: Settings, version: Version) -> FastAPI:
 
 
 async def _begin(service: Service) -> None:
-    """Load the model, then look for newer ones if that is wanted."""
-    try:
-        await service.load()
-    except HeadstartError as error:
-        service.failed = str(error)  # the server ends with it: there is nothing to serve
-        return
-    if service.options.watch:
-        await service.watch()
+    """Load the model, then look for newer ones if that is wanted; and for other keys all the time."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(service.options.keys.watch())
+        await service.rollout.begin()
+        if service.options.watch:
+            await service.rollout.watch()
 
 
 def _classifying(app: FastAPI, service: Service) -> None:
@@ -328,14 +291,13 @@ def _classifying(app: FastAPI, service: Service) -> None:
 
 
 def _statuses(service: Service) -> list[dict[str, Any]]:
-    pool, newest = service.pool, service.version
-    found = []
-    if newest != pool.version:
-        state = "END" if service.failed else "LOADING"
-        found.append(_status(newest.number, state, service.failed))
+    pool, rollout = service.pool, service.rollout
+    found = [_status(version.number, "END", reason) for version, reason in rollout.failed.items()]
+    if rollout.loading is not None and rollout.loading not in rollout.failed:
+        found.append(_status(rollout.loading.number, "LOADING", ""))
     if pool.version is not None:
         found.append(_status(pool.version.number, "AVAILABLE" if pool.ready else "LOADING", ""))
-    return found
+    return sorted(found, key=lambda each: int(each["version"]), reverse=True)
 
 
 def _status(number: int, state: str, error: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 from collections.abc import Iterable
@@ -9,17 +10,21 @@ from hashlib import sha256
 from pathlib import Path
 
 from headstart.errors import HeadstartError
+from headstart.progress import say
 
 VARIABLE = "HEADSTART_API_KEYS"
 SHORTEST = 16
 """Characters: a shorter key can be guessed."""
+LOOK = 2.0
+"""Seconds between two looks into their file."""
 
 
 class Keys:
     """The keys that are admitted; without any, everybody is."""
 
-    def __init__(self, keys: Iterable[str] = ()) -> None:
-        self._digests = [sha256(key.encode()).digest() for key in keys]
+    def __init__(self, keys: Iterable[str] = (), file: Path | None = None) -> None:
+        """Admit these; `file` is where they were read, which may change."""
+        self._digests, self._file = [sha256(key.encode()).digest() for key in keys], file
 
     def __bool__(self) -> bool:
         return bool(self._digests)
@@ -34,6 +39,22 @@ class Keys:
         for digest in self._digests:  # each of them, whichever it is: time tells nothing
             found |= hmac.compare_digest(digest, given)
         return found and scheme.lower() == "bearer"
+
+    async def watch(self) -> None:
+        """Take the keys of their file as it changes; where it has none, that is told once, and those before stay."""
+        told = ""
+        while self._file is not None:
+            await asyncio.sleep(LOOK)
+            try:
+                read = await asyncio.to_thread(read_keys, self._file)
+            except HeadstartError as error:
+                if str(error) != told:
+                    say(f"{error}; the keys before stay")
+                told = str(error)
+                continue
+            if read._digests != self._digests:
+                say(f"the keys in {self._file} have changed: {len(read._digests)} are admitted now")
+            self._digests, told = read._digests, ""
 
 
 def read_keys(file: Path | None) -> Keys:
@@ -61,4 +82,4 @@ def read_keys(file: Path | None) -> Keys:
                 f"key {place} of {source} is no key: give {SHORTEST} or more letters and digits, such as "
                 "python -c 'import secrets; print(secrets.token_urlsafe())' prints"
             )
-    return Keys(keys)
+    return Keys(keys, file)

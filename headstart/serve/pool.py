@@ -246,6 +246,10 @@ class Pool:
             await asyncio.wait(self._keepers, timeout=self._settings.timeout)
         for each in self._keepers:
             each.cancel()
+        self.kill()
+
+    def kill(self) -> None:
+        """End all workers now, whatever they have."""
         for worker in self._workers:
             worker.kill()
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from headstart.errors import HeadstartError
 from headstart.progress import say
-from headstart.serve.app import Gate
+from headstart.serve.app import Gate, Refusal
 
 HEAD_SECONDS = 10.0
 """Until the whole head of a request must be here."""
@@ -30,8 +33,21 @@ HEAD_BYTES = 64 << 10
 FILES = 512
 """Open at once beside the connections: pipes of workers, the page's files."""
 CONNECTIONS = 2048
-"""Open at once, at most; further ones are told so."""
+"""Open at once; on further ones nothing but `PROBES` is answered."""
+PROBES = ("/livez", "/readyz", "/metrics")
+"""Who asks for these looks after the server: a busy one is not to be taken for a dead one."""
 BACKLOG = 1024
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        "uvicorn.access": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "uvicorn": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
+    },
+}
+"""Of uvicorn nothing is told but errors, and requests where they are asked for."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -53,40 +69,42 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def allow_files(wanted: int = CONNECTIONS + FILES) -> None:
-    """Have as many files open as all connections need, as far as the system lets this process."""
+def room() -> int:
+    """How many connections may be open, once this process may have as many files open as the system lets it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
     if resource.RLIM_INFINITY != soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted - min(FILES, wanted // 2)
 
 
 def run(app: FastAPI, listening: socket.socket, drain: float, access_log: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C, then answer what has come.
 
     From the signal on /readyz says no, and connections are told to close with their next answer; `drain` seconds later
-    nothing more is taken. A second signal ends it at once.
+    nothing more is taken. A second signal ends the process at once.
 
     Raises:
-        HeadstartError: the model cannot be loaded.
+        HeadstartError: no version of the model can be loaded.
     """
-    allow_files()
     service = app.state.service
     config = uvicorn.Config(
         Gate(app),
         http=Impatient,
         h11_max_incomplete_event_size=HEAD_BYTES,
-        log_level="info" if access_log else "warning",
+        log_config=LOGGING,
         access_log=access_log,
-        limit_concurrency=CONNECTIONS,
+        limit_concurrency=room(),
         timeout_keep_alive=75,
         timeout_graceful_shutdown=int(service.settings.timeout) + 1,
         server_header=False,
         ws="none",
     )
     Server(config, app, drain).run(sockets=[listening])
-    if service.failed and service.pool.version is None:
-        raise HeadstartError(service.failed)
+    if service.rollout.hopeless:
+        raise HeadstartError(service.rollout.hopeless)
 
 
 class Server(uvicorn.Server):
@@ -99,14 +117,17 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal came."""
         if self._service.draining:
-            self.should_exit = self.force_exit = True
-            return
+            try:
+                say("ended at once: what was not answered is lost")
+                self._service.pool.kill()
+            finally:
+                os._exit(128 + sig)  # unwinding what is being answered would take time, and write tracebacks
         self._service.draining, self._asked = True, time.monotonic()
         say(f"ending: what has come is answered, new requests are taken for {self._drain:g} s more")
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: is it time to close?"""
-        if self._service.failed and self._service.pool.version is None:
+        if self._service.rollout.hopeless:
             return True
         if self._service.draining and time.monotonic() - self._asked >= self._drain:
             return True
@@ -114,7 +135,7 @@ class Server(uvicorn.Server):
 
 
 class Impatient(H11Protocol):
-    """A connection on which each request must come whole in time, also one that was answered before its end.
+    """A connection on which the head of each request, and then its body, must come whole in time.
 
     It is h11's, not httptools': that one sets no limit to a request's head, and takes no body from clients that offer
     to go on with HTTP/2, as Java's and curl's do.
@@ -125,6 +146,9 @@ class Impatient(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
+            self.app = partial(_crowded, self.app)
+        self.limit_concurrency = None  # uvicorn would refuse whatever comes on any connection then, probes as well
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -136,7 +160,7 @@ class Impatient(H11Protocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        self._await(None, 0)
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -147,6 +171,8 @@ class Impatient(H11Protocol):
         try:
             for event in (response, h11.Data(data=told), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
+            if self.access_log:
+                self.access_logger.info("%s:%d - no HTTP request 400", *(self.client or ("", 0)))
         except h11.LocalProtocolError:  # it was answered before its end
             pass
         self.transport.close()
@@ -156,22 +182,36 @@ class Impatient(H11Protocol):
         return False
 
     def _watch(self) -> None:
-        """Give the client so long to send what is to come now; what has begun to come does not begin anew."""
-        state = self.conn.their_state
-        idle = state is h11.IDLE and self.cycle is not None and not self.conn.trailing_data[0]
-        awaited = (state, self.cycle) if state in (h11.IDLE, h11.SEND_BODY) and not idle else None
-        if awaited != self._awaited:
-            self._stop()
-            if awaited is not None:
-                seconds = HEAD_SECONDS if state is h11.IDLE else REQUEST_SECONDS
-                self._late = self.loop.call_later(seconds, self._too_late)
-            self._awaited = awaited
+        """Wait for the rest of a head or a body, also of one that was answered before its end.
 
-    def _stop(self) -> None:
+        Between two requests uvicorn waits for as long as it keeps connections.
+        """
+        state = self.conn.their_state
+        begun = self.cycle is None or bool(self.conn.trailing_data[0])  # a first head, or one of which a part is here
+        if state is h11.IDLE and begun:
+            self._await((state, self.cycle), HEAD_SECONDS)
+        elif state is h11.SEND_BODY:
+            self._await((state, self.cycle), REQUEST_SECONDS)
+        else:
+            self._await(None, 0)
+
+    def _await(self, what: Any, seconds: float) -> None:
+        """Hang up if that has not come by then; more time is given to something else only."""
+        if what == self._awaited:
+            return
         if self._late is not None:
             self._late.cancel()
-            self._late = None
+        self._late = None if what is None else self.loop.call_later(seconds, self.transport.close)
+        self._awaited = what
 
-    def _too_late(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
+
+async def _crowded(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer on a connection that is one too many."""
+    if scope["path"] in PROBES:
+        await app(scope, receive, send)
+        return
+    while (await receive()).get("more_body"):  # to close while its client sends would take the answer from it
+        pass
+    response = Refusal(503, "busy: too many connections are open, try again later", 1).response()
+    response.headers["Connection"] = "close"
+    await response(scope, receive, send)

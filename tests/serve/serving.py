@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,13 +72,16 @@ class Server:
 
 
 @contextmanager
-def serving(model: Path, *options: str, wait: bool = True, **variables: str) -> Iterator[Server]:
-    """A server of that model on a free port, ready if not told otherwise."""
+def serving(
+    model: Path, *options: str, wait: bool = True, under: Sequence[str] = (), **variables: str
+) -> Iterator[Server]:
+    """A server of that model on a free port, ready if not told otherwise; `under` is a command that starts it."""
     log = model.parent / f"serve-{time.monotonic_ns()}.log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(
-            [*HEADSTART, "serve", str(model), "--port", "0", *options], stderr=stderr, env={**os.environ, **variables}
-        )
+            [*under, *HEADSTART, "serve", str(model), "--port", "0", *options],
+            stderr=stderr, env={**os.environ, **variables},
+        )  # fmt: skip
     try:
         server = Server(process, log)
         if wait:

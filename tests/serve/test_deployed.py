@@ -21,7 +21,7 @@ import pytest
 
 import deployment
 from deployment import ROOT, compose, instruction, pod, tool
-from headstart.serve.versions import latest
+from headstart.serve.versions import versions_of
 from serving import PREDICT, Server, photo, serving
 
 
@@ -70,9 +70,9 @@ def test_the_commands_of_the_page_ask_it(site: Path, server: Server) -> None:
 
 def test_a_version_is_rolled_out_and_back_by_the_commands_of_the_page(site: Path, server: Server) -> None:
     typed(site, 2)
-    assert latest(site / "models").number == 2
+    assert versions_of(site / "models")[0].number == 2
     typed(site, 3)
-    assert latest(site / "models").number == 1
+    assert versions_of(site / "models")[0].number == 1
 
 
 def test_the_health_check_of_the_image_says_yes_and_no(server: Server) -> None:

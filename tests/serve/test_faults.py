@@ -7,6 +7,8 @@ import resource
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -208,19 +210,156 @@ def test_new_versions_are_served_without_a_gap(shop: Path, tmp_path: Path) -> No
         assert (set(load.answered), load.versions) == ({200}, {"1", "2"})
         assert (load.lost, load.wrong) == ([], [])
         assert server.predict({"text": "puzzle"}, path="/v1/models/model/versions/1:predict").status_code == 404
-        damaged = tmp_path / "models" / "3"
-        shutil.copytree(shop / "model", damaged)
-        next(damaged.glob("head-0-*.keras")).write_bytes(b"no network")
-        server.until(lambda: "version 3 cannot be served" in server.said)
-        newest, served = server.http.get("/v1/models/model").json()["model_version_status"]
-        assert (newest["version"], newest["state"], served["version"], served["state"]) == (
-            "3",
-            "END",
-            "2",
-            "AVAILABLE",
-        )
-        assert "is not the one" in newest["status"]["error_message"]
-        assert server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2"
+
+
+def arrive(shop: Path, models: Path, number: int, **damaged: str) -> None:
+    """A version appears, whole or with a damaged `card` or `network`."""
+    aside = Path(shutil.copytree(shop / "model", models / f".{number}"))
+    files = {"card": "classifier.json", "network": "head-0-*.keras"}
+    for name, content in damaged.items():
+        next(aside.glob(files[name])).write_text(content)
+    aside.rename(models / str(number))
+
+
+def states(server: Server) -> list[tuple[str, str]]:
+    told = server.http.get("/v1/models/model").json()["model_version_status"]
+    assert all(bool(each["status"]["error_message"]) is (each["state"] == "END") for each in told)
+    return [(each["version"], each["state"]) for each in told]
+
+
+def test_the_highest_version_that_can_be_served_is(shop: Path, tmp_path: Path) -> None:
+    """At the start and later: a damaged one, whether its card tells that or its worker, hides none below it."""
+    models = tmp_path / "models"
+    arrive(shop, models, 1)
+    arrive(shop, models, 2, network="no network")
+    arrive(shop, models, 3, card="{}")
+    with serving(models, "--watch", "--drain-seconds", "0") as server:
+        assert states(server) == [("3", "END"), ("2", "END"), ("1", "AVAILABLE")]
+        arrive(shop, models, 6, card="[]")
+        server.until(lambda: "version 6 cannot be served" in server.said)
+        arrive(shop, models, 4)
+        server.until(lambda: "serving version 4" in server.said)
+        assert server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "4"
+        server.until(lambda: states(server) == [("6", "END"), ("4", "AVAILABLE")])
+        shutil.rmtree(models)
+        server.until(lambda: "version 4 is gone" in server.said)
+        time.sleep(5)  # two looks more
+        assert states(server) == [("4", "AVAILABLE")]
+        told = [line.split(" (")[0] for line in server.said.splitlines() if line.startswith("version ")]
+        assert told == [
+            "version 3 cannot be served",
+            "version 2 cannot be served",
+            "version 6 cannot be served",
+            "version 4 is there: its workers start",
+            f"version 4 is gone from {models}: it stays until another one can be served",
+        ]
+
+
+def test_where_no_version_can_be_served_the_reason_of_the_highest_ends_it(shop: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        arrive(shop, tmp_path / "models", number, card="{}")
+    done = commands.headstart("serve", "models", "--port", "0", "--watch", cwd=tmp_path)
+    commands.refused(done, "error: models/2/classifier.json is damaged", "train the classifier again")
+    assert "version 1 cannot be served (models/1/classifier.json is damaged" in done.stderr
+
+
+def test_a_second_ctrl_c_ends_it_at_once(shop: Path) -> None:
+    with serving(shop / "model", "--drain-seconds", "0") as server:
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGSTOP)  # what is asked now is not answered
+
+        def ask() -> None:
+            with pytest.raises(httpx.HTTPError):
+                server.predict({"text": "puzzle"})
+
+        asked = threading.Thread(target=ask)
+        asked.start()
+        server.until(lambda: server.metric("headstart_queue_listings") == 1)
+        server.process.send_signal(signal.SIGINT)
+        server.until(lambda: "ending: " in server.said)
+        assert server.end(signal.SIGINT) == 130
+        asked.join()
+        assert server.said.splitlines()[-1] == "ended at once: what was not answered is lost"
+        assert "Traceback" not in server.said
+        assert not Path(f"/proc/{worker}/exe").exists()
+
+
+def test_a_second_sigterm_ends_it_while_it_loads(shop: Path) -> None:
+    with serving(shop / "model", wait=False) as server:
+        server.until(server.workers)
+        server.process.send_signal(signal.SIGTERM)
+        server.until(lambda: "ending: " in server.said)
+        assert server.end() == 143
+        assert "Traceback" not in server.said
+
+
+def test_a_system_that_it_does_not_run_on_is_told(shop: Path) -> None:
+    """Windows has no module `resource`."""
+    code = "import sys; sys.modules['resource'] = None; from headstart.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "serve", "model"], cwd=shop, capture_output=True, text=True)
+    commands.refused(done, "'headstart serve' runs on Linux and macOS")
+
+
+def test_each_request_has_its_line_on_stderr_and_nothing_else_has(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("a-key-of-a-first-client\n")
+    with serving(shop / "model", "--keys", str(tmp_path / "keys"), "--access-log", wait=False) as server:
+        server.http.get("/livez")
+        server.predict({"text": "puzzle"})
+        with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)) as connection:
+            connection.sendall(b"no HTTP\r\n\r\n")
+            connection.recv(1000)
+        server.until(lambda: "400" in server.said.splitlines()[-1])
+        listening, *lines = server.said.splitlines()
+        assert "listening" in listening
+        assert [line.partition(" - ")[2].replace("%3A", ":") for line in lines] == [
+            '"GET /livez HTTP/1.1" 200',
+            f'"POST {PREDICT} HTTP/1.1" 401',
+            "no HTTP request 400",
+        ]
+
+
+def test_keys_are_changed_without_a_restart(shop: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+
+    def admitted(key: str) -> bool:
+        return server.http.get("/v1/models/model", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+    keys.write_text("a-key-of-a-first-client\n")
+    with serving(shop / "model", "--keys", str(keys), wait=False) as server:
+        assert (admitted("a-key-of-a-first-client"), admitted("a-key-of-a-second-client")) == (True, False)
+        keys.write_text("a-key-of-a-second-client\n")
+        server.until(lambda: admitted("a-key-of-a-second-client"))
+        assert not admitted("a-key-of-a-first-client")
+        keys.write_text("")
+        server.until(lambda: "holds no key" in server.said)
+        time.sleep(5)  # two looks more
+        assert server.said.count("holds no key") == 1
+        assert (admitted("a-key-of-a-second-client"), admitted("a-key-of-nobody")) == (True, False)
+        keys.unlink()
+        server.until(lambda: "cannot be read" in server.said)
+        assert admitted("a-key-of-a-second-client")
+        assert "a-key-of" not in server.said
+
+
+def test_probes_are_answered_where_there_are_too_many_connections(shop: Path) -> None:
+    """A process that may have eighty files open takes forty connections."""
+    few = ("sh", "-c", 'ulimit -n 80; exec "$0" "$@"')
+    with serving(shop / "model", "--host", "0.0.0.0", wait=False, under=few) as server:
+        assert f"open to all who reach 0.0.0.0:{httpx.URL(server.url).port}: give --keys" in server.said
+        busy = "busy: too many connections are open, try again later"
+        with httpx.Client(base_url=server.url) as early:
+            assert early.get("/").status_code == 200
+            idle = [socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)) for _ in range(40)]
+            for path, status in (("/livez", 200), ("/readyz", 503), ("/metrics", 200), ("/", 503)):
+                answer = httpx.get(server.url + path)
+                assert (answer.status_code, busy in answer.text) == (status, path == "/")
+            refused = httpx.post(server.url + PREDICT, content=b" " * 1_000_000)
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+            assert refused.json() == {"error": busy}
+            assert early.get("/").status_code == 200
+        for each in idle:
+            each.close()
+        server.until(lambda: httpx.get(server.url).status_code == 200)
 
 
 def test_a_version_that_was_replaced_does_not_come_back(shop: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ KEYS = Keys(["text-of-a-first-key-1"])
 
 def described(keys: Keys = KEYS) -> dict[str, Any]:
     folder = Path("model")  # of which nothing is read until it is served
-    return make_app(Options(folder, keys=keys), Settings(), Version(1, folder)).openapi()
+    return make_app(Options(folder, keys=keys), Settings(), [Version(1, folder)]).openapi()
 
 
 def nodes(node: Any) -> Iterator[dict[str, Any]]:
