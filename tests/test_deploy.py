@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import deployment
 from deployment import ROOT, compose, documents, instruction, manifests, pod, tool
 from headstart.errors import HeadstartError
-from headstart.serve.app import Options
+from headstart.serve.app import HELD, Options
 from headstart.serve.keys import read_keys
 from headstart.serve.pool import Settings
 from headstart.serve.server import HEAD_SECONDS
@@ -153,6 +154,26 @@ def threads_are_as_many_as_cores(root: Path) -> None:
     assert threads == container["resources"]["limits"]["cpu"]
 
 
+def memory_is_enough(root: Path) -> None:
+    """A replica asks for what it takes; the limit has room for bodies, and for a new version beside the old."""
+    figures = runpy.run_path(str(root / "benchmarks" / "sizing.py"))["Figures"]()
+    one, bodies = (figures.worker_mb + figures.front_mb) * 1e6, HELD * Options.body_bytes
+    (container,) = pod(root, "api")["containers"]
+    service = compose(root)["services"]["api"]
+    asked = [container["resources"]["requests"], service["deploy"]["resources"]["reservations"]]
+    limits = [container["resources"]["limits"], service["deploy"]["resources"]["limits"]]
+    commands = (container["command"], service["command"])
+    for command, least, most in zip(commands, asked, limits, strict=True):
+        newer = figures.worker_mb * 1e6 * ("--watch" in command)
+        assert mebibytes(least["memory"]) >= one
+        assert mebibytes(most["memory"]) >= one + newer + bodies
+
+
+def mebibytes(told: str) -> int:
+    """Bytes; what Kubernetes calls Mi is M in a compose file."""
+    return int(told.rstrip("Mi")) << 20
+
+
 def no_request_is_cut_off(root: Path) -> None:
     """Who ends a replica waits longer than it drains and a request may take; a proxy, longer than for an answer."""
     body, answer = Options.body_seconds, Settings.timeout
@@ -278,8 +299,11 @@ BROKEN: list[tuple[Callable[[Path], None], str, str, str]] = [
     (what_is_written_to_is_mounted, "deploy/Dockerfile", "HOME=/tmp", "HOME=/home"),
     (what_guards_is_on_everywhere, "deploy/compose.yaml", "cap_drop: [ALL]", "cap_drop: [CHOWN]"),
     (what_guards_is_on_everywhere, "deploy/kubernetes/tfserving/deployment.yaml", "NonRoot: true", "NonRoot: false"),
-    (threads_are_as_many_as_cores, "deploy/compose.yaml", 'cpus: "2", memory: 2500M', 'cpus: "4", memory: 2500M'),
+    (threads_are_as_many_as_cores, "deploy/compose.yaml", 'cpus: "2", memory: 3000M', 'cpus: "4", memory: 3000M'),
     (threads_are_as_many_as_cores, "deploy/kubernetes/api/deployment.yaml", 'value: "2"', 'value: "3"'),
+    (memory_is_enough, "deploy/compose.yaml", "memory: 3000M", "memory: 2500M"),
+    (memory_is_enough, "deploy/kubernetes/api/deployment.yaml", "memory: 1300Mi", "memory: 1200Mi"),
+    (memory_is_enough, "benchmarks/sizing.py", "worker_mb: float = 1210", "worker_mb: float = 1610"),
     (no_request_is_cut_off, "deploy/compose.yaml", "stop_grace_period: 60s # d", "stop_grace_period: 50s # d"),
     (no_request_is_cut_off, "deploy/compose.yaml", "stop_grace_period: 70s", "stop_grace_period: 50s"),
     (no_request_is_cut_off, "deploy/kubernetes/api/deployment.yaml", "Seconds: 75", "Seconds: 60"),

@@ -19,7 +19,7 @@ import pytest
 
 import commands
 from headstart.runtime import tensorflow
-from serving import PREDICT, Server, photo, serving, trained
+from serving import PREDICT, Server, photo, serving
 
 CLIENTS = 6
 
@@ -59,6 +59,7 @@ class Load:
 
 @contextmanager
 def loading(server: Server, shop: Path) -> Iterator[Load]:
+    """A model of texts alone passes over the photo."""
     load = Load(
         server, {"instances": [{"text": "drap coton", "image_bytes": photo(shop / "photos" / "1.jpg")}]}, "Linge"
     )
@@ -69,6 +70,21 @@ def loading(server: Server, shop: Path) -> Iterator[Load]:
         yield load
     finally:
         load.end()
+
+
+@pytest.fixture(scope="module")
+def texts(shop: Path) -> Path:
+    """A folder with two classifiers of texts alone, model/ and other/: their workers start in half of the time."""
+    folder = shop / "texts"
+    folder.mkdir()
+    shutil.copy(shop / "listings.csv", folder)
+    for name, penalty in (("model", "8"), ("other", "2")):
+        done = commands.headstart_here(
+            "train", "listings.csv", "--id", "sku", "--text", "titre", "--label", "rayon",
+            "--encoder", "lexical-hash", "--l2", penalty, "--save", name, cwd=folder,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +155,8 @@ def test_more_than_it_can_do_is_refused_before_its_body_is_sent(server: Server, 
     assert server.metric("headstart_queue_listings") == 0
 
 
-def test_a_worker_that_hangs_is_killed_and_a_slow_body_is_waited_for_at_the_end(shop: Path) -> None:
-    with serving(shop / "model", "--timeout", "2", "--drain-seconds", "0") as server:
+def test_a_worker_that_hangs_is_killed_and_a_slow_body_is_waited_for_at_the_end(texts: Path) -> None:
+    with serving(texts / "model", "--timeout", "2", "--drain-seconds", "0") as server:
         (worker,) = server.workers()
         os.kill(worker, signal.SIGSTOP)
         late = server.predict({"text": "puzzle"})
@@ -175,9 +191,9 @@ def test_a_killed_worker_is_replaced_and_its_requests_are_answered(server: Serve
         assert server.workers() != [worker]
 
 
-def test_a_worker_that_cannot_be_started_is_tried_again_and_an_end_waits_for_none(shop: Path) -> None:
+def test_a_worker_that_cannot_be_started_is_tried_again_and_an_end_waits_for_none(texts: Path) -> None:
     """No file more may be open: there is no pipe for a worker."""
-    with serving(shop / "model", "--timeout", "100", "--drain-seconds", "0") as server:
+    with serving(texts / "model", "--timeout", "100", "--drain-seconds", "0") as server:
         (worker,) = server.workers()
         limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
@@ -204,8 +220,8 @@ def test_a_polite_end_loses_no_request(server: Server, shop: Path) -> None:
         assert "ending" in server.said
 
 
-def test_with_two_workers_the_death_of_one_is_not_seen(shop: Path) -> None:
-    with serving(shop / "model", "--workers", "2", "--drain-seconds", "0") as server:
+def test_with_two_workers_the_death_of_one_is_not_seen(shop: Path, texts: Path) -> None:
+    with serving(texts / "model", "--workers", "2", "--drain-seconds", "0") as server:
         server.until(lambda: server.metric("headstart_workers_ready") == 2)
         with loading(server, shop) as load:
             os.kill(server.workers()[0], signal.SIGKILL)
@@ -216,12 +232,11 @@ def test_with_two_workers_the_death_of_one_is_not_seen(shop: Path) -> None:
         assert (load.lost, load.wrong) == ([], [])
 
 
-def test_new_versions_are_served_without_a_gap(shop: Path, tmp_path: Path) -> None:
-    shutil.copytree(shop / "model", tmp_path / "models" / "1")
-    trained(shop, "other", "--l2", "2")
+def test_new_versions_are_served_without_a_gap(shop: Path, texts: Path, tmp_path: Path) -> None:
+    shutil.copytree(texts / "model", tmp_path / "models" / "1")
     with serving(tmp_path / "models", "--watch", "--drain-seconds", "0") as server, loading(server, shop) as load:
         (tmp_path / "models" / "2").mkdir()  # half a one: not looked at before its card is there
-        shutil.copytree(shop / "other", tmp_path / "models" / "2", dirs_exist_ok=True)
+        shutil.copytree(texts / "other", tmp_path / "models" / "2", dirs_exist_ok=True)
         server.until(lambda: "2" in load.versions)
         server.until(lambda: len(server.workers()) == 1)
         load.end()
@@ -229,7 +244,7 @@ def test_new_versions_are_served_without_a_gap(shop: Path, tmp_path: Path) -> No
         assert (load.lost, load.wrong) == ([], [])
         assert server.predict({"text": "puzzle"}, path="/v1/models/model/versions/1:predict").status_code == 404
         damaged = tmp_path / "models" / "3"
-        shutil.copytree(shop / "model", damaged)
+        shutil.copytree(texts / "model", damaged)
         next(damaged.glob("head-0-*.keras")).write_bytes(b"no network")
         server.until(lambda: "version 3 cannot be served" in server.said)
         newest, served = server.http.get("/v1/models/model").json()["model_version_status"]
@@ -243,12 +258,12 @@ def test_new_versions_are_served_without_a_gap(shop: Path, tmp_path: Path) -> No
         assert server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2"
 
 
-def test_a_version_that_was_replaced_does_not_come_back(shop: Path, tmp_path: Path) -> None:
+def test_a_version_that_was_replaced_does_not_come_back(texts: Path, tmp_path: Path) -> None:
     """Its worker dies when the next version is there already: both start, and the later one stays."""
-    shutil.copytree(shop / "model", tmp_path / "models" / "1")
+    shutil.copytree(texts / "model", tmp_path / "models" / "1")
     with serving(tmp_path / "models", "--watch", "--drain-seconds", "0") as server:
         (worker,) = server.workers()
-        shutil.copytree(shop / "model", tmp_path / "models" / ".2")
+        shutil.copytree(texts / "model", tmp_path / "models" / ".2")
         (tmp_path / "models" / ".2").rename(tmp_path / "models" / "2")
         server.until(lambda: "version 2 is there" in server.said)
         os.kill(worker, signal.SIGKILL)
