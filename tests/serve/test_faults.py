@@ -89,8 +89,8 @@ def texts(shop: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server(shop: Path) -> Iterator[Server]:
-    """Of the tests that do without one of their own."""
-    with serving(shop / "model", "--max-wait", "0.5") as found:
+    """Of the tests that do without one of their own. A worker may take long to start beside other tests."""
+    with serving(shop / "model", "--max-wait", "0.5", "--timeout", "120") as found:
         yield found
 
 
@@ -221,7 +221,7 @@ def test_a_polite_end_loses_no_request(server: Server, shop: Path) -> None:
 
 
 def test_with_two_workers_the_death_of_one_is_not_seen(shop: Path, texts: Path) -> None:
-    with serving(texts / "model", "--workers", "2", "--drain-seconds", "0") as server:
+    with serving(texts / "model", "--workers", "2", "--max-wait", "60", "--drain-seconds", "0") as server:
         server.until(lambda: server.metric("headstart_workers_ready") == 2)
         with loading(server, shop) as load:
             os.kill(server.workers()[0], signal.SIGKILL)
@@ -234,7 +234,8 @@ def test_with_two_workers_the_death_of_one_is_not_seen(shop: Path, texts: Path) 
 
 def test_new_versions_are_served_without_a_gap(shop: Path, texts: Path, tmp_path: Path) -> None:
     shutil.copytree(texts / "model", tmp_path / "models" / "1")
-    with serving(tmp_path / "models", "--watch", "--drain-seconds", "0") as server, loading(server, shop) as load:
+    options = ("--watch", "--max-wait", "60", "--drain-seconds", "0")
+    with serving(tmp_path / "models", *options) as server, loading(server, shop) as load:
         (tmp_path / "models" / "2").mkdir()  # half a one: not looked at before its card is there
         shutil.copytree(texts / "other", tmp_path / "models" / "2", dirs_exist_ok=True)
         server.until(lambda: "2" in load.versions)
