@@ -28,8 +28,8 @@ LONGEST = (
     "test_in_graph.py",
 )
 
-MEMORY, ROOM = Path("/dev/shm"), 6 << 30
-"""A file system in memory, and bytes that must be free there: a run leaves a gigabyte."""
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+"""A file system in memory, and bytes that must be free there: a run leaves some hundred megabytes."""
 
 
 def pytest_configure() -> None:
