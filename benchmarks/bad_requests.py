@@ -2,10 +2,12 @@
 
     python benchmarks/bad_requests.py --model MODEL --requests 10000
 
-Those of tests/serve/test_bad_requests.py, only more: a server of that model is started, and eight clients send it
-damaged photos, bombs, broken JSON, wrong lengths, endless heads and the like, drawn from `--seed`, while one asks about
-a listing and checks each answer. Prints what was answered, by kind, the slowest, and memory before and after. Exit 1 if
-something hung, was not answered, or was answered by a status that the API does not document. Needs Linux's /proc.
+Those of tests/serve/test_bad_requests.py, only more: a server of that model is started that wants a key, and eight
+clients send it damaged photos, bombs, broken JSON, wrong lengths, endless heads and the like, drawn from `--seed`,
+while one asks about a listing and checks each answer. One in twenty has no key, or another, and asks for the model by
+its path or one much like it. Prints what was answered, by kind, the slowest, and memory before and after. Exit 1 if
+something hung, was not answered, was served without a key, or got a status that the API does not document. Needs
+Linux's /proc.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ def main() -> None:
     """Start a server, send, print."""
     sys.path[:0] = [str(TESTS), str(TESTS / "serve")]
     from attacking import attack
+    from bad_requests import KEY
     from headstart.runtime import machine
+    from headstart.serve.keys import VARIABLE
     from serving import serving
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = shutil.copytree(given.model, Path(folder) / "model")  # the server's log is put beside it
-        with serving(model, "--max-wait", "20", "--drain-seconds", "0") as server:
+        with serving(model, "--max-wait", "20", "--drain-seconds", "0", **{VARIABLE: KEY}) as server:
             started = time.monotonic()
             tally = attack(server, given.requests, given.seed)
             took, tracebacks = time.monotonic() - started, server.said.count("Traceback")

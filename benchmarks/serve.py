@@ -219,7 +219,8 @@ def overload(server: Server, bodies: Path, capacity: float, seconds: int, quiet:
 
     def look() -> None:
         while not ended.wait(5):
-            memory.append(server.memory())
+            with suppress(OSError):  # a worker ended since it was listed
+                memory.append(server.memory())
 
     watcher = threading.Thread(target=look)
     watcher.start()

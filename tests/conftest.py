@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,31 @@ from catalogs import Write
 
 LONGEST = (
     "test_cli.py",
+    "test_bank.py",
+    "test_benchmark.py",
+    "test_engine.py",
+    "test_estimator.py",
+    "test_fine_tuning.py",
     "test_flipkart.py",
     "test_keras_application.py",
     "test_notebook.py",
     "test_readme.py",
+    "test_run_kills.py",
     "test_hub.py",
     "test_faults.py",
     "test_sellers_page.py",
     "test_export.py",
     "test_in_graph.py",
 )
+
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+"""A file system in memory, and bytes that must be free there: a run leaves some hundred megabytes."""
+
+
+def pytest_configure() -> None:
+    """Temporary files go to memory: the store syncs to disk thousands of times, and no test pulls the plug."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,10 @@ import pytest
 import deployment
 from deployment import ROOT, compose, documents, instruction, manifests, pod, tool
 from headstart.errors import HeadstartError
+from headstart.serve.app import HELD, Options
 from headstart.serve.keys import read_keys
+from headstart.serve.pool import Settings
+from headstart.serve.server import HEAD_SECONDS
 
 DEPLOY = Path("deploy")
 PORT = 8501
@@ -150,20 +154,61 @@ def threads_are_as_many_as_cores(root: Path) -> None:
     assert threads == container["resources"]["limits"]["cpu"]
 
 
+def memory_is_enough(root: Path) -> None:
+    """A replica asks for what it takes; the limit has room for bodies, and for a new version beside the old."""
+    figures = runpy.run_path(str(root / "benchmarks" / "sizing.py"))["Figures"]()
+    one, bodies = (figures.worker_mb + figures.front_mb) * 1e6, HELD * Options.body_bytes
+    (container,) = pod(root, "api")["containers"]
+    service = compose(root)["services"]["api"]
+    asked = [container["resources"]["requests"], service["deploy"]["resources"]["reservations"]]
+    limits = [container["resources"]["limits"], service["deploy"]["resources"]["limits"]]
+    commands = (container["command"], service["command"])
+    for command, least, most in zip(commands, asked, limits, strict=True):
+        newer = figures.worker_mb * 1e6 * ("--watch" in command)
+        assert mebibytes(least["memory"]) >= one
+        assert mebibytes(most["memory"]) >= one + newer + bodies
+
+
+def mebibytes(told: str) -> int:
+    """Bytes; what Kubernetes calls Mi is M in a compose file."""
+    return int(told.rstrip("Mi")) << 20
+
+
 def no_request_is_cut_off(root: Path) -> None:
-    """Who ends a replica waits longer than it drains and a request may take; proxies, longer than a request."""
-    api, found = compose(root)["services"]["api"], pod(root, "api")
-    longest = 30  # --timeout's default
-    drain = int(api["command"][api["command"].index("--drain-seconds") + 1])
-    assert int(api["stop_grace_period"].rstrip("s")) >= longest + drain
+    """Who ends a replica waits longer than it drains and a request may take; a proxy, longer than for an answer."""
+    body, answer = Options.body_seconds, Settings.timeout
+    services, found = compose(root)["services"], pod(root, "api")
+    command, grace = services["api"]["command"], int(services["api"]["stop_grace_period"].rstrip("s"))
+    drain = int(command[command.index("--drain-seconds") + 1])
+    assert grace >= drain + body + answer
+    assert int(services["proxy"]["stop_grace_period"].rstrip("s")) >= HEAD_SECONDS + body + answer
     (container,) = found["containers"]
     drain = int(container["command"][container["command"].index("--drain-seconds") + 1])
     before = int(container["lifecycle"]["preStop"]["exec"]["command"][-1])
-    assert found["terminationGracePeriodSeconds"] >= before + drain + longest
+    assert found["terminationGracePeriodSeconds"] >= before + drain + body + answer
     caddyfile = (root / DEPLOY / "Caddyfile").read_text()
     seconds = {name: int(value) for name, value in re.findall(r"(\w+) (\d+)s\n", caddyfile)}
-    assert seconds["response_header_timeout"] > longest and seconds["health_interval"] * 2 < drain
+    assert seconds["read_header"] == HEAD_SECONDS and seconds["read_body"] >= HEAD_SECONDS + body  # from its first byte
+    assert seconds["response_header_timeout"] > answer and seconds["health_interval"] * 2 < drain
     assert seconds["keepalive"] < 75  # uvicorn's, in headstart/serve/server.py
+    page = " ".join((root / DEPLOY / "README.md").read_text().split())
+    told = f"head of a request may take {HEAD_SECONDS:g} s, its body {body:g} s, its answer {answer:g} s"
+    assert told in page
+
+
+def requests_come_to_who_is_ready(root: Path) -> None:
+    """Nothing counts as started before it can answer; one that cannot answer for a while is not ended for that."""
+    (container,) = pod(root, "api")["containers"]
+    ready = container["readinessProbe"]["httpGet"]["path"]
+    startup = container["startupProbe"]
+    assert startup["httpGet"]["path"] == ready != container["livenessProbe"]["httpGet"]["path"]
+    assert f":{PORT}{ready}'" in " ".join(instruction(root, "Dockerfile", "HEALTHCHECK"))
+    longest = startup["periodSeconds"] * startup["failureThreshold"]
+    text = (root / DEPLOY / "Dockerfile").read_text()
+    assert f"--start-period={longest}s" in text
+    proxy = compose(root)["services"]["proxy"]
+    assert proxy["depends_on"] == {"api": {"condition": "service_healthy"}}
+    assert f"health_uri {ready}\n" in (root / DEPLOY / "Caddyfile").read_text()
 
 
 def proxy_knows_every_replica(root: Path) -> None:
@@ -254,11 +299,21 @@ BROKEN: list[tuple[Callable[[Path], None], str, str, str]] = [
     (what_is_written_to_is_mounted, "deploy/Dockerfile", "HOME=/tmp", "HOME=/home"),
     (what_guards_is_on_everywhere, "deploy/compose.yaml", "cap_drop: [ALL]", "cap_drop: [CHOWN]"),
     (what_guards_is_on_everywhere, "deploy/kubernetes/tfserving/deployment.yaml", "NonRoot: true", "NonRoot: false"),
-    (threads_are_as_many_as_cores, "deploy/compose.yaml", 'cpus: "2", memory: 2500M', 'cpus: "4", memory: 2500M'),
+    (threads_are_as_many_as_cores, "deploy/compose.yaml", 'cpus: "2", memory: 3000M', 'cpus: "4", memory: 3000M'),
     (threads_are_as_many_as_cores, "deploy/kubernetes/api/deployment.yaml", 'value: "2"', 'value: "3"'),
-    (no_request_is_cut_off, "deploy/compose.yaml", "stop_grace_period: 40s # d", "stop_grace_period: 10s # d"),
-    (no_request_is_cut_off, "deploy/kubernetes/api/deployment.yaml", "Seconds: 60", "Seconds: 40"),
+    (memory_is_enough, "deploy/compose.yaml", "memory: 3000M", "memory: 2500M"),
+    (memory_is_enough, "deploy/kubernetes/api/deployment.yaml", "memory: 1300Mi", "memory: 1200Mi"),
+    (memory_is_enough, "benchmarks/sizing.py", "worker_mb: float = 1210", "worker_mb: float = 1610"),
+    (no_request_is_cut_off, "deploy/compose.yaml", "stop_grace_period: 60s # d", "stop_grace_period: 50s # d"),
+    (no_request_is_cut_off, "deploy/compose.yaml", "stop_grace_period: 70s", "stop_grace_period: 50s"),
+    (no_request_is_cut_off, "deploy/kubernetes/api/deployment.yaml", "Seconds: 75", "Seconds: 60"),
     (no_request_is_cut_off, "deploy/Caddyfile", "response_header_timeout 35s", "response_header_timeout 5s"),
+    (no_request_is_cut_off, "deploy/Caddyfile", "read_body 30s", "read_body 20s"),
+    (no_request_is_cut_off, "deploy/README.md", "its answer 30 s", "its answer 20 s"),
+    (requests_come_to_who_is_ready, "deploy/Dockerfile", "8501/readyz", "8501/livez"),
+    (requests_come_to_who_is_ready, "deploy/Dockerfile", "start-period=120s", "start-period=20s"),
+    (requests_come_to_who_is_ready, "deploy/compose.yaml", "service_healthy", "service_started"),
+    (requests_come_to_who_is_ready, "deploy/kubernetes/api/deployment.yaml", "/livez", "/readyz"),
     (proxy_knows_every_replica, "deploy/compose.yaml", "replicas: 3", "replicas: 4"),
     (what_the_image_installs_is_declared, "deploy/Dockerfile", "[serve]", "[server]"),
     (what_the_package_reads_is_in_it, "pyproject.toml", '"reports/templates/*"', '"reports/*"'),

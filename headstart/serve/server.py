@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import resource
 import socket
@@ -98,7 +99,7 @@ def run(app: FastAPI, listening: socket.socket, drain: float, access_log: bool =
         access_log=access_log,
         limit_concurrency=room(),
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(service.settings.timeout) + 1,
+        timeout_graceful_shutdown=math.ceil(service.options.body_seconds + service.settings.timeout) + 1,
         server_header=False,
         ws="none",
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,13 @@ from typing import Any
 
 import httpx
 
-from bad_requests import Bad, Requests
+from bad_requests import GOOD, KEY, Bad, Requests, request
 from serving import PREDICT, Server
 
 ALLOWED = frozenset({200, 206, 304, 400, 401, 404, 405, 408, 413, 415, 416, 429, 503, 504})
 """Statuses that the API documents, and those of static files."""
+KEYLESS = 20
+"""One in so many has no key, where one is wanted."""
 PATIENCE = 90.0
 """Seconds until a connection that was neither answered nor ended is one that hangs."""
 
@@ -91,6 +95,8 @@ def send(address: tuple[str, int], bad: Bad) -> Outcome:
         except OSError:  # hung up on while something was still on its way
             pass
     statuses, problem = read(got)
+    if bad.keyless and any(status < 400 for status in statuses):
+        problem = f"{statuses} without a key: {bad.pieces[0][:200]!r}"
     seconds = time.monotonic() - started
     return Outcome(bad.kind, statuses, seconds, hung, not statuses and not bad.may_end, problem)
 
@@ -118,8 +124,58 @@ def read(got: bytes) -> tuple[tuple[int, ...], str]:
     return tuple(statuses), problem
 
 
+GUARDED = (PREDICT, PREDICT, "/v1/models/model/versions/1:predict", "/v1/models/model")
+"""Paths that want a key."""
+DISGUISES: tuple[Callable[[str], str], ...] = (
+    str.upper,
+    str.title,
+    lambda path: path.replace("/", "//"),
+    lambda path: path.replace("/", "/./"),
+    lambda path: path.replace("/", "%2F"),
+    lambda path: path.replace("/", "\\"),
+    lambda path: path.replace(":", "%3A"),
+    lambda path: path.replace("p", "%70"),
+    lambda path: path.replace("/models", "/models/x/.."),
+    lambda path: f"/static/..{path}",
+    lambda path: f"/static/%2e%2e{path}",
+    lambda path: f"/livez/..{path}",
+    lambda path: f"http://a{path}",
+)
+TAILS = ("", "%0A", "%0D%0A", "%00", "%09", "%20", "%2F", "%3F", "%23", "%C2%85", "%E2%80%A8", "?", "?a=b",
+         "#a", "/", "//", "/.", ";a", "\x85", "\\", ":predict")  # fmt: skip
+NO_KEYS = (
+    "Authorization:", "Authorization: Bearer", "Authorization: Bearer *", "Authorization: Bearer \xff",
+    f"Authorization: {KEY}", f"Authorization: Basic {KEY}", f"Authorization: Bearer {KEY[:-1]}",
+    f"Authorization: Bearer {KEY}x", f"Authorization: Bearer {KEY.upper()}", f"Authorization: Bearer {KEY},{KEY}",
+    f"Authorization: Bearer {KEY}\0", f"Authorization: Bearer {KEY.replace('-', '%2D')}",
+    f"Authorization: Basic a\r\nAuthorization: Basic {KEY}", f"Cookie: Authorization=Bearer {KEY}",
+    f"Proxy-Authorization: Bearer {KEY}", f"X-Api-Key: {KEY}", "X-Original-URL: /livez", "X-Forwarded-For: 127.0.0.1",
+)  # fmt: skip
+
+
+def keyless(draw: random.Random) -> Bad:
+    """A request for the model, by its path or one much like it, without a key or with another one."""
+    path, tail = draw.choice(GUARDED), draw.choice(TAILS)
+    path = draw.choice((path, path + tail, draw.choice(DISGUISES)(path) + tail))
+    method = draw.choice(("POST", "POST", "POST", "POST", "GET", "HEAD", "PUT", "post"))
+    asked = request(GOOD, path, method, (draw.choice(NO_KEYS),), key=None)
+    return Bad("key: none, or another", (asked,), may_end=True, keyless=True)
+
+
+def asked(requests: Requests, number: int, keys: bool, seed: int) -> Iterator[Bad]:
+    """So many, some of them without a key where the server wants one."""
+    draw = random.Random(seed)
+    for place, bad in enumerate(requests.draw(number), 1):
+        yield keyless(draw) if keys and place % KEYLESS == 0 else bad
+
+
 def attack(server: Server, number: int, seed: int = 0, clients: int = 8) -> Tally:
-    """Send so many, from several clients at once, while another one asks what it should and checks each answer."""
+    """Send so many, from several clients at once, while another one asks what it should and checks each answer.
+
+    The server may admit `KEY` alone, or everybody; then nobody asks without a key.
+    """
+    keys = server.http.post(PREDICT).status_code == 401
+    server.http.headers["Authorization"] = f"Bearer {KEY}"
     requests = Requests(seed, server.http.get("/openapi.json").json())
     address = ("127.0.0.1", httpx.URL(server.url).port or 0)
     right = server.predict({"text": "puzzle"}).json()
@@ -130,7 +186,7 @@ def attack(server: Server, number: int, seed: int = 0, clients: int = 8) -> Tall
     ended = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
+        with httpx.Client(base_url=server.url, timeout=PATIENCE, headers=server.http.headers) as client:
             while not ended.wait(0.05):
                 response = client.post(PREDICT, json={"instances": [{"text": "puzzle"}]})
                 told = response.status_code != 200 or same(response.json(), right)
@@ -140,7 +196,7 @@ def attack(server: Server, number: int, seed: int = 0, clients: int = 8) -> Tall
     beside.start()
     try:
         with ThreadPoolExecutor(clients) as pool:
-            outcomes = list(pool.map(lambda each: send(address, each), requests.draw(number)))
+            outcomes = list(pool.map(lambda each: send(address, each), asked(requests, number, keys, seed)))
     finally:
         ended.set()
         beside.join()

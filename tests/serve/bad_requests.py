@@ -18,6 +18,8 @@ PATHS = (
     PREDICT, "/v1/models/model", "/v1/models/model/versions/1:predict", "/livez", "/readyz", "/metrics",
     "/openapi.json", "/docs/", "/", "/static/index.html",
 )  # fmt: skip
+KEY = "a-key-of-those-who-attack"
+"""Bears it what is refused for another reason; a server that asks for none passes over it."""
 TAIL = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
@@ -31,6 +33,8 @@ class Bad:
     """Seconds between two pieces."""
     may_end: bool = False
     """No answer is owed, such as for half a head; after a second of silence it is said that nothing more comes."""
+    keyless: bool = False
+    """It has no key of the server's, and asks for what takes one."""
 
 
 def request(
@@ -39,9 +43,12 @@ def request(
     method: str = "POST",
     headers: tuple[str, ...] = (),
     length: str | None = None,
+    key: str | None = KEY,
 ) -> bytes:
     """A request of HTTP/1.1, the last of its connection; `length` is what it says of its body."""
     lines = [f"{method} {path} HTTP/1.1", "Host: a", "Connection: close", *headers]
+    if key is not None and not any(each.lower().startswith("authorization") for each in headers):
+        lines.append(f"Authorization: Bearer {key}")
     if not any(each.lower().startswith(("content-length", "transfer-encoding")) for each in headers):
         lines.append(f"Content-Length: {len(body) if length is None else length}")
     return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + body

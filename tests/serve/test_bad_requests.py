@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attacking import attack
+from attacking import KEYLESS, attack
+from bad_requests import KEY
+from headstart.serve.keys import VARIABLE
 from serving import serving
 
 REQUESTS = 300
@@ -16,10 +18,12 @@ GROWTH = {"server": 150 << 20, "workers": 400 << 20}
 
 
 def test_bad_requests_are_refused_and_hold_up_nobody(shop: Path) -> None:
-    with serving(shop / "model", "--max-wait", "20", "--drain-seconds", "0") as server:
+    with serving(shop / "model", "--max-wait", "20", "--drain-seconds", "0", **{VARIABLE: KEY}) as server:
         tally = attack(server, REQUESTS)
         assert len(tally.outcomes) == REQUESTS
         assert tally.wrong() == []
+        refused = tally.by_kind()["key: none, or another"]
+        assert refused.total() == REQUESTS // KEYLESS and refused["401"] > 0
         assert tally.good["200"] > 0
         assert set(tally.good) <= {"200", "429"}
         assert (tally.restarts, tally.ready) == (0, True)
