@@ -23,6 +23,8 @@ LONGEST = (
     "test_run_kills.py",
     "test_hub.py",
     "test_faults.py",
+    "test_rollout.py",
+    "test_server.py",
     "test_sellers_page.py",
     "test_export.py",
     "test_in_graph.py",

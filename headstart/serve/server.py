@@ -27,6 +27,8 @@ HEAD_SECONDS = 10.0
 REQUEST_SECONDS = 30.0
 """Until its body must be here, too; the application refuses it sooner, and what comes after that is read and dropped:
 to close at once would take the answer from a client that is still sending."""
+LAST_SECONDS = 2.0
+"""For the first request of a connection, when the server is about to end."""
 UNREAD_SECONDS = 30
 """That a client may leave bytes of an answer unacknowledged."""
 HEAD_BYTES = 64 << 10
@@ -163,6 +165,13 @@ class Impatient(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._await(None, 0)
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close if nothing is to be answered; on a new connection a request may be on its way."""
+        if self.cycle is None and not self.transport.is_closing():
+            self._await("the last", LAST_SECONDS)
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """In the words of all other refusals."""
