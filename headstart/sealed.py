@@ -135,7 +135,8 @@ def read_card(kind: Kind, folder: Path) -> dict[str, Any]:
         number = card["format"]
         if not isinstance(number, int):
             raise ValueError(f"format {number!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        seal = sealed({name: value for name, value in card.items() if name != "seal"}).encode()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise kind.error(f"{path} is damaged ({error}): {kind.again}") from None
     if number > kind.format:
         raise kind.error(
@@ -144,7 +145,7 @@ def read_card(kind: Kind, folder: Path) -> dict[str, Any]:
     if number < kind.format:
         raise kind.error(f"{path} is of format {number}, of an older headstart: {kind.again}")
     card.pop("seal", None)
-    if sealed(card).encode() != data:
+    if seal != data:
         raise kind.error(f"{path} is damaged (it has changed since it was written): {kind.again}")
     return dict(card)
 

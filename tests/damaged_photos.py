@@ -139,6 +139,14 @@ def scan_for_each_colour(photo: bytes) -> bytes:
     return photo[:at] + scans + b"\xff\xd9"
 
 
+def first_scan(photo: bytes) -> bytes:
+    """A progressive JPEG that ends after its first scan."""
+    at = photo.index(b"\xff\xda") + 2
+    while photo[at] != 0xFF or photo[at + 1] == 0:
+        at += 1
+    return photo[:at] + b"\xff\xd9"
+
+
 def bombs(whole: dict[str, bytes]) -> dict[str, bytes]:
     """Small files that ask for much memory or time. Each is refused as too large."""
     zeros = zlib.compress(bytes(30_000_000), 9)
@@ -157,6 +165,7 @@ def bombs(whole: dict[str, bytes]) -> dict[str, bytes]:
         "comment.png": png(1, 1, zlib.compress(bytes(4)), chunk(b"zTXt", b"name\0\0" + zeros)),
         "65500.jpg": jpeg_of(65_500, 65_500, whole["baseline.jpg"]),
         "progressive-9000.jpg": jpeg_of(9_000, 9_000, whole["progressive.jpg"]),
+        "progressive-15000.jpg": first_scan(jpeg_of(15_000, 15_000, whole["progressive.jpg"])),
         "colours-15000.jpg": scan_for_each_colour(jpeg_of(15_000, 15_000, whole["sampled.jpg"])),
         "scans.jpg": flat[:last] + 200 * flat[last:-2] + b"\xff\xd9",
         "16383.webp": bytes(webp),

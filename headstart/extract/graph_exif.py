@@ -14,6 +14,8 @@ ORIENTATION, BYTE, SHORT, LONG = 0x0112, 1, 3, 4
 SEGMENTS = 200
 """That are walked through, at most; a hostile file has one in every byte."""
 _START_OF_SCAN, _APP1, _FILL = 0xDA, 0xE1, 0xFF
+_BARE = [0x00, 0x01, *range(0xD0, 0xDA)]
+"""Marks without a length behind them, which no photo has before its first scan."""
 _FRAMES = [0xC0, 0xC1, 0xC2]
 """Segments that say how the photo is stored: baseline, extended, progressive. The decoder knows no other."""
 _MARK = b"Exif\0\0"
@@ -52,8 +54,8 @@ def jpeg_scans(data: Any, most: Any) -> Any:
 
     Args:
         data: the file.
-        most: where no more marks of a scan are in the file, be it in its metadata, their number will do, which is never
-            too low: to count them takes a fraction of a millisecond, to walk through the segments several.
+        most: where no more marks of a scan are in the file, be it in its metadata, their number will do: to count them
+            takes a fraction of a millisecond, to walk through the segments several.
     """
     tf = tensorflow()
     marks = _scan_marks(data)
@@ -71,7 +73,9 @@ def _scans(data: Any) -> Any:
     interleaved = (at(first + 1) == _START_OF_SCAN) & (frame > 0) & (at(first + 4) == at(frame + 9))
     first = tf.minimum(first, size)
     return tf.where(
-        interleaved & (at(frame + 1) != _FRAMES[2]), 1, _scan_marks(tf.strings.substr(data, first, size - first))
+        interleaved & (at(frame + 1) != _FRAMES[2]),
+        1,
+        tf.maximum(2, _scan_marks(tf.strings.substr(data, first, size - first))),
     )
 
 
@@ -112,7 +116,8 @@ def _walked(
     tf = tensorflow()
 
     def going(place: Any, found: Any) -> Any:
-        return (at(place) == 0xFF) & (at(place + 1) != _START_OF_SCAN) & ~tf.convert_to_tensor(enough(found))
+        segment = (at(place) == 0xFF) & ~tf.reduce_any(at(place + 1) == [*_BARE, _START_OF_SCAN])
+        return segment & ~tf.convert_to_tensor(enough(found))
 
     def step(place: Any, found: Any) -> tuple[Any, Any]:
         further = tf.where(at(place + 1) == _FILL, 1, 2 + at(place + 2) * 256 + at(place + 3))

@@ -81,8 +81,8 @@ def _jpeg_pixels(data: Any, size: int) -> Any:
     sides = tf.image.extract_jpeg_shape(data, tf.int64)[:2]
     pixels = tf.reduce_prod(sides)
     large = pixels > DECODED_LIMIT
-    most = tf.where(large, 1, tf.cast(SCANNED_LIMIT // tf.maximum(pixels, 1), tf.int32))
-    taken = (jpeg_scans(data, most) <= most) & (pixels <= JPEG_LIMIT)
+    most = tf.where(large, 0, tf.cast(SCANNED_LIMIT // tf.maximum(pixels, 1), tf.int32))
+    taken = (jpeg_scans(data, most) <= tf.maximum(most, 1)) & (pixels <= JPEG_LIMIT)
     reduced = tf.where(large, pixels // 4 ** tf.cast(_halvings(sides, size), tf.int64), pixels)
     return tf.where(taken, reduced, tf.constant(DECODED_LIMIT + 1, tf.int64))
 

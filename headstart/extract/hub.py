@@ -164,11 +164,11 @@ class HubEncoder(Encoder):
     def in_graph(self, network: Any = None) -> InGraph:
         """The module as it is, or trained further."""
         exportable(self.name, self._precision)
-        module = self._module
-        if saved_model.holds_references(module):
-            module = with_constants(self._folder)
-        call = saved_model.graph(module, self._interface) if network is None else network
-        tracked = module if network is None else network.module
+        call, tracked = (None, self._module) if network is None else (network, network.module)
+        if call is None:
+            if saved_model.holds_references(tracked):
+                tracked = with_constants(self._folder)
+            call = saved_model.graph(tracked, self._interface)
         if self.modality == "image":
             return InGraph(call, tracked, self._interface.size)
         return InGraph(lambda texts: call(truncated(texts, CHARACTERS)), tracked)

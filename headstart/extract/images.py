@@ -177,10 +177,11 @@ def _decoded_pixels(photo: Image.Image, data: bytes, size: int) -> int:
 
 
 def _scans(photo: JpegImageFile, data: bytes) -> int:
-    """How often a JPEG's decoder goes over the photo. Of more than once, it holds the whole in memory at any scale."""
+    """How often a JPEG's decoder goes over the photo; 2 or more where it holds the whole in memory at any scale."""
     first = data.rfind(b"\xff\xda", 0, photo.fp.tell() if photo.fp else None)  # its header is what was read last
     in_first = data[first + 4]
-    return data.count(b"\xff\xda", first) if photo.info.get("progressive") or in_first < photo.layers else 1
+    held = photo.info.get("progressive") or in_first < photo.layers
+    return max(2, data.count(b"\xff\xda", first)) if held else 1
 
 
 def _guard(pixels: int, limit: int) -> None:

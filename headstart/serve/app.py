@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from headstart import __version__
-from headstart.errors import ItemError
-from headstart.serve.keys import Keys
+from headstart.errors import ItemError, one_line
+from headstart.progress import say
+from headstart.serve.keys import LOOK, Keys
 from headstart.serve.metrics import Metrics
 from headstart.serve.openapi import PREDICT, describe, problems
 from headstart.serve.pool import Place, Pool, Refused, Settings
@@ -118,6 +119,7 @@ class Service:
 
     async def predict(self, request: Request, name: str, version: int | None) -> Response:
         """Answer a request to classify."""
+        place: Place = request.scope["place"]  # `Gate` has let it in
         self.check_name(name, version)
         coding = request.headers.get("content-encoding", "").strip()
         if coding.lower() not in ("", "identity"):
@@ -127,7 +129,6 @@ class Service:
                 listings = listings_of(body)
             except Malformed as error:
                 raise Refusal(400, str(error)) from None
-            place: Place = request.scope["place"]
             counted = place.kept and len(listings) == 1
             place.leave()
             if not counted:
@@ -149,18 +150,25 @@ class Service:
         self, request: Request, listings: list[tuple[str | None, bytes]]
     ) -> list[tuple[dict[str, Any], int]]:
         """The pool's answer to each listing, and the version that gave it; nobody works for a client that has left."""
-        asked = asyncio.gather(*(self.pool.ask(text, photo) for text, photo in listings))
+        asked = [self.pool.ask(text, photo) for text, photo in listings]
+        answered = asyncio.create_task(_each(asked))
         left = asyncio.ensure_future(request.receive())  # the body was received: all that can come is the end
         try:
-            await asyncio.wait((asked, left), timeout=self.settings.timeout, return_when=asyncio.FIRST_COMPLETED)
-            if asked.done():
-                return asked.result()
+            await asyncio.wait((answered, left), timeout=self.settings.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if answered.done():
+                return answered.result()
             if left.done():
                 raise ClientDisconnect
             raise Refusal(504, f"no answer within {self.settings.timeout:g} s: try again")
         finally:
-            asked.cancel()
+            answered.cancel()
             left.cancel()
+            for each in asked:
+                each.cancel()
+
+
+async def _each(asked: Sequence[asyncio.Future[tuple[dict[str, Any], int]]]) -> list[tuple[dict[str, Any], int]]:
+    return [await each for each in asked]
 
 
 class Gate:
@@ -205,13 +213,13 @@ def make_app(options: Options, settings: Settings, found: Sequence[Version]) -> 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        begun = asyncio.create_task(_begin(service))
+        tasks = [asyncio.create_task(each) for each in (_begin(service), _lasting(service.options.keys.watch))]
         try:
             yield
         finally:
-            begun.cancel()
-            with suppress(asyncio.CancelledError):
-                await begun
+            for each in tasks:
+                each.cancel()
+            await asyncio.wait(tasks)
             await service.pool.stop()
 
     app = FastAPI(
@@ -233,12 +241,20 @@ def make_app(options: Options, settings: Settings, found: Sequence[Version]) -> 
 
 
 async def _begin(service: Service) -> None:
-    """Load the model, then look for newer ones if that is wanted; and for other keys all the time."""
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(service.options.keys.watch())
-        await service.rollout.begin()
-        if service.options.watch:
-            await service.rollout.watch()
+    """Load the model, then look for newer ones if that is wanted."""
+    await service.rollout.begin()
+    if service.options.watch:
+        await _lasting(service.rollout.watch)
+
+
+async def _lasting(watch: Callable[[], Awaitable[None]]) -> None:
+    """Go on watching, whatever a look finds: if it ended in silence, a key that is withdrawn would be admitted on."""
+    while True:
+        try:
+            return await watch()
+        except Exception as error:
+            say(f"{type(error).__name__} while looking for changes ({one_line(error)}): it is looked again")
+            await asyncio.sleep(LOOK)
 
 
 def _classifying(app: FastAPI, service: Service) -> None:

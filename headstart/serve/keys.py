@@ -42,7 +42,7 @@ class Keys:
 
     async def watch(self) -> None:
         """Take the keys of their file as it changes; where it has none, that is told once, and those before stay."""
-        told = ""
+        told, seen = "", self._digests
         while self._file is not None:
             await asyncio.sleep(LOOK)
             try:
@@ -52,9 +52,10 @@ class Keys:
                     say(f"{error}; the keys before stay")
                 told = str(error)
                 continue
-            if read._digests != self._digests:
-                say(f"the keys in {self._file} have changed: {len(read._digests)} are admitted now")
-            self._digests, told = read._digests, ""
+            if read._digests == seen != self._digests:  # twice: the file was not just being written
+                say(f"the keys in {self._file} have changed: {len(seen)} are admitted now")
+                self._digests = seen
+            seen, told = read._digests, ""
 
 
 def read_keys(file: Path | None) -> Keys:

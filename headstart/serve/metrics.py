@@ -19,7 +19,7 @@ class State:
     version: int | None
     """Which is served; None before any is."""
     listings: int
-    """That wait or are being classified."""
+    """That come, wait or are being classified."""
     ready: int
     """Workers that can answer."""
     memory: int
@@ -46,10 +46,10 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._refused = Counter(
-            "headstart_photos_refused", "Listings that could not be read, for their photo or a text too long, by kind",
+            "headstart_listings_refused", "Listings that could not be read, their photo or a text too long, by kind",
             ["kind"], registry=registry,
         )  # fmt: skip
-        self._queue = Gauge("headstart_queue_listings", "Listings that wait or are being classified", registry=registry)
+        self._queue = Gauge("headstart_queue_listings", "Listings that come, wait or are classified", registry=registry)
         self._batch = Histogram("headstart_batch_listings", "Listings in a batch", registry=registry, buckets=ROWS)
         self._batch_seconds = Histogram(
             "headstart_batch_seconds", "Seconds that a worker was at a batch", registry=registry, buckets=SECONDS

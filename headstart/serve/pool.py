@@ -121,7 +121,7 @@ class Pool:
         if not self.ready:
             raise Refused("no worker is ready: try again in a moment", 5)
         if (wait := self.expected()) > self._settings.longest:
-            raise Refused(f"busy: {sum(self._inside)} listings wait, try again later", wait)
+            raise Refused(f"busy: {sum(self._inside)} listings are inside, try again later", wait)
         return Place(self._inside, photo, self._settings.longest)
 
     def ask(self, text: str | None, photo: bytes) -> asyncio.Future[tuple[dict[str, Any], int]]:
@@ -129,13 +129,17 @@ class Pool:
         loop = asyncio.get_running_loop()
         ticket = Ticket(text, photo, loop.create_future(), loop.time())
         self._inside[bool(photo)] += 1
-        ticket.answer.add_done_callback(lambda _: self._left(bool(photo)))
+        ticket.answer.add_done_callback(lambda _: self._left(ticket))
         self._queue.append(ticket)
         self._pump()
         return ticket.answer
 
-    def _left(self, photo: bool) -> None:
-        self._inside[photo] -= 1
+    def _left(self, ticket: Ticket) -> None:
+        """It is answered, or nobody waits for it any more: then its photo is not kept until its turn would come."""
+        self._inside[bool(ticket.photo)] -= 1
+        if ticket.answer.cancelled():
+            with suppress(ValueError):  # a worker has it
+                self._queue.remove(ticket)
 
     # Batches ---------------------------------------------------------------------------------------------------------
 
@@ -295,6 +299,7 @@ class Pool:
         settings = self._settings
         told = {
             "model": str(version.folder),
+            "seal": version.seal,
             "error_rate": settings.error_rate,
             "coverage": settings.coverage,
         }
@@ -342,9 +347,11 @@ class Pool:
         for batch in reversed(worker.batches.values()):
             for ticket in reversed(batch):
                 ticket.tries += 1
+                if ticket.answer.done():
+                    continue
                 if ticket.tries < TRIES:
                     self._queue.appendleft(ticket)
-                elif not ticket.answer.done():
+                else:
                     told = {"error": "this listing ended the worker that read it", "kind": "failed"}
                     ticket.answer.set_result((told, worker.version.number))
         self._pump()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.errors import HeadstartError, ModelError
+from headstart.errors import HeadstartError, ModelError, one_line
 from headstart.progress import say
 from headstart.serve.pool import Pool
 from headstart.serve.versions import Version, candidates, is_there, versions_of
@@ -68,8 +68,9 @@ class Rollout:
                 if served is not None and version not in self.failed:
                     say(f"version {version.number} is there: its workers start")
                 await self._pool.start(version)
-            except HeadstartError as error:
-                reason = str(error)
+            except Exception as error:  # whatever is wrong with one, the next is tried
+                kind = "" if isinstance(error, HeadstartError) else f"{type(error).__name__}: "
+                reason = kind + one_line(error)
                 alone = served is None and len(tried) == 1  # the server ends with that line
                 if not alone and self.failed.get(version) != reason:
                     stays = "" if served is None else f": version {served.number} stays"
@@ -77,10 +78,10 @@ class Rollout:
                 self.failed[version] = reason
                 continue
             self.failed.pop(version, None)
-            about = self._pool.about
-            say(
-                f"serving version {version.number} of {self._model}: {about['categories']:,} categories, "
-                f"{', '.join(about['encoders'])}"
-            )
+            if about := self._pool.about:  # its worker has not died already
+                say(
+                    f"serving version {version.number} of {self._model}: {about['categories']:,} categories, "
+                    f"{', '.join(about['encoders'])}"
+                )
             break
         self.loading = None

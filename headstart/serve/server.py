@@ -168,7 +168,9 @@ class Impatient(H11Protocol):
 
     def shutdown(self) -> None:
         """Close if nothing is to be answered; on a new connection a request may be on its way."""
-        if self.cycle is None and not self.transport.is_closing():
+        if self.transport.is_closing():  # with bytes unsent; h11 may be in error
+            return
+        if self.cycle is None:
             self._await("the last", LAST_SECONDS)
         else:
             super().shutdown()

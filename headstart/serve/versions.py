@@ -61,9 +61,18 @@ def is_there(version: Version, found: Sequence[Version]) -> bool:
     return any(each.folder == version.folder for each in found)
 
 
+def seal_of(folder: Path) -> str:
+    """What tells a classifier from any other: its files, by their content.
+
+    Raises:
+        ModelError: its card is damaged, or there is none.
+    """
+    return str(read_card(CLASSIFIER, folder).get("files"))
+
+
 def _read(number: int, folder: Path) -> Version:
     """Starts no TensorFlow; what is damaged is told before a worker starts."""
     try:
-        return Version(number, folder, seal=str(read_card(CLASSIFIER, folder).get("files")))
+        return Version(number, folder, seal=seal_of(folder))
     except ModelError as error:
         return Version(number, folder, fault=str(error))

@@ -1,6 +1,6 @@
 """The process that classifies: TensorFlow runs here, and nothing of HTTP.
 
-    python -m headstart.serve.worker '{"model": "model", "error_rate": 0.02, "coverage": 0.95}'
+    python -m headstart.serve.worker '{"model": "model", "seal": "…", "error_rate": 0.02, "coverage": 0.95}'
 
 Batches come on stdin, answers go to stdout, in order. The next batch is checked and decoded in threads while the
 network is at work. At the end of stdin it ends.
@@ -19,10 +19,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from headstart.errors import HeadstartError, ItemError, one_line
+from headstart.errors import HeadstartError, ItemError, ModelError, one_line
 from headstart.progress import say
 from headstart.runtime import cores
 from headstart.serve import frames
+from headstart.serve.versions import seal_of
 
 if TYPE_CHECKING:
     from headstart.serve.pipeline import Pipeline, Prepared
@@ -42,7 +43,10 @@ def main() -> None:
         # Here, so that --help and the server itself need none of it.
         from headstart.serve.pipeline import Pipeline
 
-        pipeline = Pipeline.load(Path(settings["model"]), settings["error_rate"], settings["coverage"])
+        folder = Path(settings["model"])
+        pipeline = Pipeline.load(folder, settings["error_rate"], settings["coverage"])
+        if seal_of(folder) != settings["seal"]:  # since the server looked: two workers would answer differently
+            raise ModelError(f"{folder} was saved again: start the server with --watch, or anew")
         seconds = pipeline.warm()
     except HeadstartError as error:
         _send(replies, {"failed": " ".join(str(error).split())})

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from damaged_photos import jpeg_of, scan_for_each_colour
+from damaged_photos import first_scan, jpeg_of, scan_for_each_colour
 from headstart.errors import ItemError
 from headstart.extract.graph_photos import BMP, GIF, JPEG, NONE, PNG, WEBP, decoded, kinds
 from headstart.extract.graph_resize import resized
@@ -177,13 +177,29 @@ def test_a_jpeg_of_too_many_scans_counts_as_none_as_decode_refuses_it() -> None:
             decode(photo, SIZE)
 
 
+@pytest.mark.parametrize("bare", [b"\xff\x00", b"\xff\x01", b"\xff\xd0"])
+def test_a_mark_without_a_length_leads_past_no_scan(bare: bytes) -> None:
+    """Read as a segment, it would end in a comment, at what looks like a baseline photo of one scan."""
+    photo = encoded(Image.new("RGB", (2_000, 2_000), "red"), "JPEG", progressive=True)
+    last, app0 = photo.rindex(b"\xff\xda"), photo[2:20]
+    assert app0[:4] == b"\xff\xe0\0\x10"
+    fake = b"\xff\xc0\0\x11\x08\x07\xd0\x07\xd0\x03\1\x22\0\2\x11\1\3\x11\1\xff\xda\0\x0c\x03"
+    blank = b"\xff\xfe\xea\x60" + bytes(59_998)
+    before = photo[:2] + bare + app0 + blank
+    filling = bytes(2 + 2 + 0xFFE0 - len(before) - 4)  # to where such a segment would end
+    comment = b"\xff\xfe" + (2 + len(filling + fake)).to_bytes(2, "big") + filling + fake
+    many = photo[20:last] + photo[last:-2] * (2 * SCANNED_LIMIT // 2_000**2) + b"\xff\xd9"
+    assert kinds(tensorflow().constant([before + comment + many])).numpy().tolist() == [NONE]
+
+
 def test_a_large_jpeg_is_taken_where_it_is_decoded_at_a_small_scale() -> None:
     assert apart([encoded(Image.linear_gradient("L").resize((10_000, 9_000)), "JPEG")]) <= 1
     small = encoded(drawn("RGB", 8, 8), "JPEG")
     slow = encoded(drawn("RGB", 8, 8), "JPEG", progressive=True)
     given = [jpeg_of(*sides, small) for sides in ((8_000, 8_000), (60_000, 1_000), (16_000, 16_000))]
     refused = [*given[1:], jpeg_of(8_000, 8_000, slow)]  # too narrow, too large, held as a whole
-    assert kinds(tensorflow().constant([given[0], *refused]), 1_000).numpy().tolist() == [JPEG, NONE, NONE, NONE]
+    refused.append(first_scan(refused[-1]))
+    assert kinds(tensorflow().constant([given[0], *refused]), 1_000).numpy().tolist() == [JPEG, *[NONE] * 4]
     for photo in refused:
         with pytest.raises(ItemError, match="million pixels, the limit is"):
             decode(photo, 1_000)

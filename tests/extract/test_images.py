@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from damaged_photos import first_scan
 from headstart.errors import ItemError
 from headstart.extract.images import DECODED_LIMIT, JPEG_LIMIT, decode
 
@@ -203,6 +204,7 @@ def huge_jpeg(width: int, height: int, progressive: bool = False) -> bytes:
         (huge_jpeg(30_000, 30_000), f"photo of 900.0 million pixels, the limit is {JPEG_LIMIT // 10**6}"),
         # A progressive JPEG is held whole in memory, whatever the scale.
         (huge_jpeg(11_000, 8_520, progressive=True), "photo of 93.7 million pixels"),
+        (first_scan(huge_jpeg(11_000, 8_520, progressive=True)), "photo of 93.7 million pixels"),
         # Too narrow to be decoded at reduced scale.
         (huge_jpeg(60_000, 1_000), "photo of 60.0 million pixels"),
     ],

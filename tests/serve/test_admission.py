@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
@@ -26,7 +27,7 @@ HEADS = 3 * ROWS
 
 @pytest.fixture(scope="module")
 def server(shop: Path) -> Iterator[Server]:
-    with serving(shop / "model", "--max-wait", str(SECONDS)) as found:
+    with serving(shop / "model", "--max-wait", str(SECONDS), "--timeout", "300") as found:
         yield found
 
 
@@ -88,6 +89,11 @@ def arrive(server: Server, size: int, connections: ExitStack) -> list[socket.soc
     return [each for each in sent if each not in refused]
 
 
+def resident(server: Server) -> int:
+    """Bytes of the server's process."""
+    return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def status(connection: socket.socket) -> str:
     return connection.recv(1000).split()[1].decode()
 
@@ -126,3 +132,18 @@ def test_nobody_works_for_a_client_that_has_left(server: Server) -> None:
             server.until(lambda: waiting(server) == 3)
         server.until(lambda: waiting(server) == 0, 10)  # of the 30 s that an answer may take
     assert server.predict({"text": "drap"}).status_code == 200
+
+
+def test_what_a_client_sent_that_has_left_is_not_kept(server: Server) -> None:
+    """Nor is its leaving worth a line of the log: pages leave whenever somebody types on."""
+    body = padded({"image_bytes": {"b64": base64.b64encode(bytes(9 << 20)).decode()}})
+    with stopped(server):
+        said, held = server.said, []
+        for _ in range(16):
+            with ExitStack() as connections:
+                connected(server, connections).sendall(head(len(body)) + body)
+                server.until(lambda: waiting(server) == 1)
+            server.until(lambda: waiting(server) == 0)
+            held.append(resident(server))
+        assert held[-1] < held[3] + 3 * 9e6  # the first two went to the worker; twelve have come since
+        assert server.said == said

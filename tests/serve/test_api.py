@@ -131,7 +131,7 @@ UNREADABLE: dict[str, dict[str, Any]] = {
 
 
 def test_a_listing_that_is_no_base64_or_too_long_fails_alone(server: Server) -> None:
-    counted = [f'headstart_photos_refused_total{{kind="{kind}"}}' for kind in ("base64", "text too long")]
+    counted = [f'headstart_listings_refused_total{{kind="{kind}"}}' for kind in ("base64", "text too long")]
     before = [server.metric(name) for name in counted]
     response = server.predict({"text": "montre"}, *UNREADABLE.values(), {"text": "a" * 20_000}, {"text": "puzzle"})
     first, *others, _, last = response.json()["predictions"]

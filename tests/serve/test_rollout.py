@@ -35,7 +35,7 @@ def test_the_highest_version_that_can_be_served_is(texts: Path, tmp_path: Path) 
     arrive(texts, models, 3, card="{}")
     with serving(models, "--watch", "--drain-seconds", "0") as server:
         assert states(server) == [("3", "END"), ("2", "END"), ("1", "AVAILABLE")]
-        arrive(texts, models, 6, card="[]")
+        arrive(texts, models, 6, card='{"format": 2, "\\ud800": 1}')
         server.until(lambda: "version 6 cannot be served" in server.said)
         arrive(texts, models, 4)
         server.until(lambda: "serving version 4" in server.said)
@@ -78,3 +78,15 @@ def test_a_version_that_was_replaced_does_not_come_back(texts: Path, tmp_path: P
         assert server.predict({"text": "puzzle"}).headers["X-Model-Version"] == "2"
         (served,) = server.http.get("/v1/models/model").json()["model_version_status"]
         assert (served["version"], served["state"]) == ("2", "AVAILABLE")
+
+
+def test_a_classifier_that_was_saved_again_is_not_served_under_the_number_of_the_one_before(
+    texts: Path, tmp_path: Path
+) -> None:
+    """Not by a worker that takes the place of one that died, where nobody watches."""
+    model = Path(shutil.copytree(texts / "model", tmp_path / "model"))
+    with serving(model, "--drain-seconds", "0") as server:
+        shutil.copytree(texts / "other", model, dirs_exist_ok=True)
+        os.kill(server.workers()[0], signal.SIGKILL)
+        server.until(lambda: f"{model} was saved again: start the server with --watch, or anew" in server.said)
+        assert not server.ready()
