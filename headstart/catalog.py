@@ -110,9 +110,7 @@ def read_catalog(
         "".encode(encoding)
     except LookupError:
         raise CatalogError(f"no encoding is called {encoding!r}; try utf-8, latin-1, cp1252, utf-16") from None
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise CatalogError(f"the catalogue {path} {what}; give the path of a CSV, Parquet or JSON Lines file")
+    check_there(path, images)
     if not (columns.text or columns.image or images):
         raise CatalogError("nothing to read; name a text column (--text), or photos (--image, --images)")
     if columns.label_level is not None and (columns.label is None or columns.label_level < 1):
@@ -122,9 +120,6 @@ def read_catalog(
     if not columns.label_separator:
         raise CatalogError("the label separator is empty; give what stands between two levels, as in '>>'")
     folder = images or (path.parent if columns.image else None)
-    if folder is not None and not folder.is_dir():
-        raise CatalogError(f"the photo folder {folder} does not exist; give another one with --images")
-
     table = Table(path, delimiter, encoding)
     there = table.names()
     named = [("--id", columns.id), *(("--text", name) for name in columns.text)]
@@ -133,6 +128,15 @@ def read_catalog(
         if there.count(name) != 1:
             raise _column_error(table, option, name, there)
     return Catalog(table, columns, folder)
+
+
+def check_there(path: Path, images: Path | None) -> None:
+    """Raise CatalogError where there is no catalogue, or no folder of photos."""
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise CatalogError(f"the catalogue {path} {what}; give the path of a CSV, Parquet or JSON Lines file")
+    if images is not None and not images.is_dir():
+        raise CatalogError(f"the photo folder {images} does not exist; give another one with --images")
 
 
 def _column_error(table: Table, option: str, name: str, there: list[str]) -> CatalogError:

@@ -34,9 +34,13 @@ def export(
     With --check and the number of a version that is there already, nothing is written; what it decides is compared at
     the error rate and coverage that it was exported with.
     """
+    from headstart.catalog import check_there
     from headstart.serve import export as exporting
     from headstart.serve.checking import check
 
+    if request is not None:  # before a version is written that would not be checked
+        images = request.given.get("images")
+        check_there(request.path, Path(images) if images else None)
     there = request is not None and version is not None and (folder / str(version)).exists()
     place = folder / str(version) if there else exporting.export(model, folder, version, error_rate, coverage)
     if not there:

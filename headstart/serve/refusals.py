@@ -49,6 +49,6 @@ def tell_errors(app: FastAPI) -> None:
     async def http(_: Request, error: HTTPException) -> Response:
         reason = {
             404: "there is nothing here: see /openapi.json",
-            405: "another method is wanted here: see /openapi.json",
+            405: f"another method is wanted here: {(error.headers or {}).get('Allow')}",
         }
         return JSONResponse({"error": reason.get(error.status_code, error.detail)}, error.status_code, error.headers)

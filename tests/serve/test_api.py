@@ -224,7 +224,7 @@ def test_the_version_served_may_be_named(server: Server) -> None:
 def test_by_another_method_nothing_is_classified(server: Server, method: str, path: str) -> None:
     refused = server.http.request(method, path)
     assert (refused.status_code, refused.headers["Allow"]) == (405, "POST")
-    assert refused.json() == {"error": "another method is wanted here: see /openapi.json"}
+    assert refused.json() == {"error": "another method is wanted here: POST"}
 
 
 @pytest.mark.parametrize("path", ["/v1/models/model:classify", "/v1/models/model/versions/1:classify"])

@@ -203,6 +203,9 @@ def test_versions_are_counted_and_never_written_over(shop: Path, tmp_path: Path)
     assert next_version(tmp_path) == 11
     before = file_digest(shop / "serving" / "1" / "saved_model.pb")
     refused(headstart_here("export", "model", "serving", "--version", "1", cwd=shop), "serving/1 is there already")
+    unchecked = headstart_here("export", "model", "unchecked", "--check", "lisitngs.csv", cwd=shop)
+    refused(unchecked, "the catalogue lisitngs.csv does not exist")
+    assert not (shop / "unchecked").exists()
     assert file_digest(shop / "serving" / "1" / "saved_model.pb") == before
 
 
