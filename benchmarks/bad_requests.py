@@ -27,9 +27,9 @@ def main() -> None:
     """Start a server, send, print."""
     sys.path[:0] = [str(TESTS), str(TESTS / "serve")]
     from attacking import attack
-    from bad_requests import KEY
     from headstart.runtime import machine
     from headstart.serve.keys import VARIABLE
+    from raw_requests import KEY
     from serving import serving
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx
 
-from bad_requests import GOOD, KEY, Bad, Requests, request
+from bad_requests import Requests
+from raw_requests import GOOD, KEY, Bad, request
 from serving import PREDICT, Server
 
 ALLOWED = frozenset({200, 206, 304, 400, 401, 404, 405, 408, 413, 415, 416, 429, 503, 504})

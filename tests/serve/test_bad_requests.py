@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from attacking import KEYLESS, attack
-from bad_requests import KEY
 from headstart.serve.keys import VARIABLE
+from raw_requests import KEY
 from serving import serving
 
 REQUESTS = 300
