@@ -74,13 +74,19 @@ class Service:
         if not self.options.keys.admit(headers.get("authorization")):
             raise Refusal(401, "no such key: send 'Authorization: Bearer KEY'")
 
-    def admit(self, headers: Headers) -> Place:
-        """Let a request in, or refuse what would wait too long, or would find nobody."""
-        size = headers.get("content-length", "")
+    def check_room(self) -> None:
+        """Refuse what would wait too long, or would find nobody."""
         try:
-            return self.pool.admit(photo=not size.isdecimal() or int(size[:20]) > SMALL)
+            self.pool.check()
         except Refused as error:
             raise Refusal(429 if self.pool.ready else 503, str(error), error.after) from None
+
+    def admit(self, headers: Headers) -> Place:
+        """Let a request in of which the head is here."""
+        self.check_key(headers)
+        self.check_room()
+        size = headers.get("content-length", "")
+        return self.pool.place(photo=not size.isdecimal() or int(size[:20]) > SMALL)
 
     def check_name(self, name: str, version: int | None) -> None:
         """Refuse what is not served."""
@@ -132,7 +138,7 @@ class Service:
             counted = place.kept and len(listings) == 1
             place.leave()
             if not counted:
-                self.admit(request.headers).leave()  # others may have come meanwhile
+                self.check_room()  # others may have come meanwhile
             found = await self.answers(request, [each for each in listings if not isinstance(each, ItemError)])
         if version is not None and any(number != version for _, number in found):
             raise Refusal(404, f"version {version} is not served any more")  # another one took over meanwhile
@@ -190,7 +196,6 @@ class Gate:
         if scope["type"] == "http" and scope["method"] == "POST" and ":predict" in scope["path"]:
             headers = Headers(scope=scope)
             try:
-                self._service.check_key(headers)
                 place = scope["place"] = self._service.admit(headers)
             except Refusal as error:
                 self._service.metrics.requested(error.status, 0)

@@ -112,8 +112,8 @@ class Pool:
         """Seconds that a listing that came now would wait for those before it."""
         return self.costs.of(*self._inside) / max(1, self._ready())
 
-    def admit(self, photo: bool) -> Place:
-        """Let a request in whose body is still to come, and count it as a listing that waits.
+    def check(self) -> None:
+        """Refuse what would come now.
 
         Raises:
             Refused: it would wait too long, or nobody can answer it.
@@ -122,6 +122,9 @@ class Pool:
             raise Refused("no worker is ready: try again in a moment", 5)
         if (wait := self.expected()) > self._settings.longest:
             raise Refused(f"busy: {sum(self._inside)} listings are inside, try again later", wait)
+
+    def place(self, photo: bool) -> Place:
+        """Count a request whose body is still to come as a listing that waits."""
         return Place(self._inside, photo, self._settings.longest)
 
     def ask(self, text: str | None, photo: bytes) -> asyncio.Future[tuple[dict[str, Any], int]]:

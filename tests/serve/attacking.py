@@ -71,10 +71,11 @@ class Tally:
         ]
 
 
-def send(address: tuple[str, int], bad: Bad) -> Outcome:
+def send(server: Server, bad: Bad) -> Outcome:
     """Send one; wait until the server has answered and ended the connection."""
     started, got, hung = time.monotonic(), b"", False
-    with socket.create_connection(address, timeout=PATIENCE) as connection:
+    with server.connect() as connection:
+        connection.settimeout(PATIENCE)
         try:
             for number, piece in enumerate(bad.pieces):
                 if number and bad.pause:
@@ -178,10 +179,9 @@ def attack(server: Server, number: int, seed: int = 0, clients: int = 8) -> Tall
     keys = server.http.post(PREDICT).status_code == 401
     server.http.headers["Authorization"] = f"Bearer {KEY}"
     requests = Requests(seed, server.http.get("/openapi.json").json())
-    address = ("127.0.0.1", httpx.URL(server.url).port or 0)
     right = server.predict({"text": "puzzle"}).json()
     for each in Requests(seed + 1, requests.document).draw(40):  # what takes memory once
-        send(address, each)
+        send(server, each)
     before, restarts = memory(server), server.metric("headstart_worker_restarts_total")
     good: Counter[str] = Counter()
     ended = threading.Event()
@@ -197,7 +197,7 @@ def attack(server: Server, number: int, seed: int = 0, clients: int = 8) -> Tall
     beside.start()
     try:
         with ThreadPoolExecutor(clients) as pool:
-            outcomes = list(pool.map(lambda each: send(address, each), asked(requests, number, keys, seed)))
+            outcomes = list(pool.map(lambda each: send(server, each), asked(requests, number, keys, seed)))
     finally:
         ended.set()
         beside.join()

@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,11 @@ HEADSTART = (sys.executable, "-c", "from headstart.cli import main; main()")
 PREDICT = "/v1/models/model:predict"
 
 
+def head(size: int) -> bytes:
+    """Of a request to classify, whose body has so many bytes."""
+    return f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
 class Server:
     """A running `headstart serve`."""
 
@@ -30,6 +36,7 @@ class Server:
         self.process, self._log = process, log
         found = self.until(lambda: re.search(r"listening at (http://[^/]+)/", self.said))
         self.url = found[1]
+        self.address = ("127.0.0.1", int(self.url.rpartition(":")[2]))
         self.http = httpx.Client(base_url=self.url, timeout=60)
 
     @property
@@ -44,6 +51,10 @@ class Server:
             assert time.monotonic() < end and self.process.poll() is None, self.said
             time.sleep(0.05)
         return found
+
+    def connect(self) -> socket.socket:
+        """A connection, for what is said byte by byte."""
+        return socket.create_connection(self.address, 60)
 
     def ready(self) -> bool:
         """Whether /readyz says yes."""

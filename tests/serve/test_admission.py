@@ -13,11 +13,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from headstart.serve.app import SMALL
-from serving import PREDICT, Server, photo, serving
+from serving import Server, head, photo, serving
 
 SECONDS = 5
 """Of work that may wait, and that a request is counted for while its body does not come."""
@@ -33,22 +32,14 @@ def server(shop: Path) -> Iterator[Server]:
 
 @contextmanager
 def stopped(server: Server) -> Iterator[None]:
-    """Its worker answers nothing meanwhile."""
+    """Its worker answers nothing meanwhile. What a test before left is gone by then: it would have others refused."""
+    server.until(lambda: waiting(server) == 0)
     (worker,) = server.workers()
     os.kill(worker, signal.SIGSTOP)
     try:
         yield
     finally:
         os.kill(worker, signal.SIGCONT)
-
-
-def connected(server: Server, connections: ExitStack) -> socket.socket:
-    address = ("127.0.0.1", httpx.URL(server.url).port or 0)
-    return connections.enter_context(socket.create_connection(address, 60))
-
-
-def head(size: int) -> bytes:
-    return f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode()
 
 
 def padded(*instances: dict[str, Any]) -> bytes:
@@ -67,7 +58,7 @@ def fill(server: Server, instance: dict[str, Any], connections: ExitStack) -> No
     before = server.metric("headstart_requests_total")
     while server.metric("headstart_requests_total") == before:  # nothing is answered but a refusal
         listings = waiting(server)
-        found.append(connected(server, connections))
+        found.append(connections.enter_context(server.connect()))
         found[-1].sendall(head(len(body)) + body)
         server.until(
             lambda now=listings: server.metric("headstart_requests_total") > before or waiting(server) == now + ROWS
@@ -80,7 +71,7 @@ def fill(server: Server, instance: dict[str, Any], connections: ExitStack) -> No
 def arrive(server: Server, size: int, connections: ExitStack) -> list[socket.socket]:
     """Send the heads of many requests, and nothing more; those that are let in."""
     answered, there = server.metric("headstart_requests_total"), waiting(server)
-    sent = [connected(server, connections) for _ in range(HEADS)]
+    sent = [connections.enter_context(server.connect()) for _ in range(HEADS)]
     for each in sent:
         each.sendall(head(size))
     server.until(lambda: server.metric("headstart_requests_total") - answered + waiting(server) - there == HEADS)
@@ -127,8 +118,8 @@ def test_clients_that_do_not_send_take_no_places_for_long(server: Server, shop: 
 def test_nobody_works_for_a_client_that_has_left(server: Server) -> None:
     body = padded(*[{"text": "drap"}] * 3)
     with stopped(server):
-        with ExitStack() as connections:
-            connected(server, connections).sendall(head(len(body)) + body)
+        with server.connect() as connection:
+            connection.sendall(head(len(body)) + body)
             server.until(lambda: waiting(server) == 3)
         server.until(lambda: waiting(server) == 0, 10)  # of the 30 s that an answer may take
     assert server.predict({"text": "drap"}).status_code == 200
@@ -140,8 +131,8 @@ def test_what_a_client_sent_that_has_left_is_not_kept(server: Server) -> None:
     with stopped(server):
         said, held = server.said, []
         for _ in range(16):
-            with ExitStack() as connections:
-                connected(server, connections).sendall(head(len(body)) + body)
+            with server.connect() as connection:
+                connection.sendall(head(len(body)) + body)
                 server.until(lambda: waiting(server) == 1)
             server.until(lambda: waiting(server) == 0)
             held.append(resident(server))

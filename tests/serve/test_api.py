@@ -10,14 +10,12 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 
@@ -181,7 +179,7 @@ def test_a_head_that_does_not_end_is_refused(server: Server) -> None:
         b"GET / HTTP/1.1\r\nHost: a\r\nX: ",
         b"POST / HTTP/1.1\r\nHost: a\r\nX: \r\n" + b"A: a\r\n" * 9000,
     ):
-        with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0), timeout=60) as connection:
+        with server.connect() as connection:
             connection.sendall(start + b"a" * 70_000)
             head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
@@ -330,7 +328,7 @@ def test_what_is_no_model_is_refused_in_one_line(shop: Path, words: tuple[str, .
 
 
 def test_an_address_that_is_taken_is_refused_in_one_line(shop: Path, server: Server) -> None:
-    port = str(httpx.URL(server.url).port)
+    port = str(server.address[1])
     commands.refused(commands.headstart("serve", "model", "--port", port, cwd=shop), port, "choose another")
 
 

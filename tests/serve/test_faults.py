@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import pytest
 
 import commands
 from headstart.runtime import tensorflow
-from serving import PREDICT, Server, photo, serving
+from serving import PREDICT, Server, head, photo, serving
 
 CLIENTS = 6
 
@@ -81,25 +80,22 @@ def server(shop: Path) -> Iterator[Server]:
 
 def test_clients_that_say_nothing_or_dribble_hold_up_nobody(server: Server) -> None:
     """Two hundred of them, and twenty that read no answer; and each is told, or hung up on, in the end."""
-    address = ("127.0.0.1", httpx.URL(server.url).port or 0)
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n".encode()
-    beginnings = (b"", head[:20], head, head + b"\r\n" + b"{")
+    whole = head(100)
+    beginnings = (b"", whole[:20], whole[:-2], whole + b"{")
     files = Path(f"/proc/{server.process.pid}/fd")
     before = len(list(files.iterdir()))
-    deaf = [socket.create_connection(address) for _ in range(20)]
+    deaf = [server.connect() for _ in range(20)]
     for each in deaf:
         each.settimeout(1)
         with suppress(TimeoutError):  # it is not read any more either
             each.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 50_000)
-    slow = [socket.create_connection(address) for _ in range(200)]
+    slow = [server.connect() for _ in range(200)]
     for number, each in enumerate(slow):
         each.sendall(beginnings[number % 4])
     server.until(lambda: server.metric("headstart_queue_listings") == 0)  # they have had their time
     started = time.monotonic()
     while time.monotonic() < started + 5:
         assert server.predict({"text": "puzzle"}).status_code == 200
-    for each in slow:
-        each.settimeout(60)
     answers = [each.recv(1000).partition(b"\r\n")[0] for each in slow]
     assert set(answers) - {b"HTTP/1.1 429 Too Many Requests"} == {b"", b"HTTP/1.1 408 Request Timeout"}
     assert answers.count(b"") == 150
@@ -108,8 +104,8 @@ def test_clients_that_say_nothing_or_dribble_hold_up_nobody(server: Server) -> N
 
 def refused_by_its_head(server: Server) -> bool:
     """Whether a request is told 429 of which only the head was sent."""
-    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)) as connection:
-        connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n".encode())
+    with server.connect() as connection:
+        connection.sendall(head(1_000_000))
         connection.settimeout(0.1)
         with suppress(TimeoutError):  # it is admitted, its body is waited for
             return connection.recv(1000).startswith(b"HTTP/1.1 429 ")
@@ -150,9 +146,9 @@ def test_a_worker_that_hangs_is_killed_and_a_slow_body_is_waited_for_at_the_end(
         server.until(lambda: not server.ready())
         assert "it is killed" in server.said
         server.until(server.ready)
-        with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)) as connection:
+        with server.connect() as connection:
             body = b'{"instances": [{"text": "puzzle"}]}'
-            connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+            connection.sendall(head(len(body)))
             server.process.send_signal(signal.SIGTERM)
             time.sleep(4)  # more than an answer may take: a body may take longer, also at the end
             connection.sendall(body)
@@ -171,7 +167,7 @@ def test_a_killed_worker_is_replaced_and_its_requests_are_answered(server: Serve
         answered = len(load.answered)
         server.until(lambda: len(load.answered) > answered + CLIENTS)
         load.end()
-        assert set(load.answered) <= {200, 503}
+        assert set(load.answered) <= {200, 429, 503}
         assert (load.lost, load.wrong) == ([], [])
         assert server.metric("headstart_worker_restarts_total") == restarts + 1
         assert server.workers() != [worker]
@@ -197,11 +193,11 @@ def test_a_worker_that_cannot_be_started_is_tried_again_and_an_end_waits_for_non
 def test_a_polite_end_loses_no_request(server: Server, shop: Path) -> None:
     """The last that is asked of the server that these tests share."""
     with loading(server, shop) as load:
-        before = len(load.answered)
+        before = load.answered.count(200)
         assert server.end() == 0
         load.end()
-        assert len(load.answered) > before
-        assert set(load.answered) == {200}
+        assert load.answered.count(200) > before
+        assert set(load.answered) <= {200, 429}  # on a busy machine less is let in
         assert (load.lost, load.wrong) == ([], [])
         assert "ending" in server.said
 
@@ -263,8 +259,12 @@ def test_a_listing_that_ends_its_worker_takes_no_other_with_it(shop: Path, tmp_p
         threads = [
             threading.Thread(target=ask, args=(text,)) for text in ("puzzle", "montre", "poison", "drap", "tasse")
         ]
+        (worker,) = server.workers()
+        os.kill(worker, signal.SIGSTOP)  # until all have come
         for each in threads:
             each.start()
+        server.until(lambda: server.metric("headstart_queue_listings") == len(threads))
+        os.kill(worker, signal.SIGCONT)
         for each in threads:
             each.join()
         assert found.pop("poison").json() == {"error": "instances[0]: this listing ended the worker that read it"}

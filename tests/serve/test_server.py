@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,29 +14,26 @@ import httpx
 import pytest
 
 import commands
-from serving import PREDICT, serving
+from serving import PREDICT, head, serving
 
 
 def test_who_has_connected_before_the_end_is_answered(texts: Path) -> None:
     """Though the request comes when nobody is let in any more."""
     with serving(texts / "model", "--drain-seconds", "0") as server:
-        address = ("127.0.0.1", httpx.URL(server.url).port or 0)
 
         def closed() -> bool:
             try:
-                socket.create_connection(address).close()
+                server.connect().close()
             except ConnectionRefusedError:
                 return True
             return False
 
-        with socket.create_connection(address, 60) as connection:
+        with server.connect() as connection:
             server.until(lambda: server.http.get("/livez"))  # by then the connection before is accepted, too
             server.process.send_signal(signal.SIGTERM)
             server.until(closed)
             body = b'{"instances": [{"text": "puzzle"}]}'
-            connection.sendall(
-                f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-            )
+            connection.sendall(head(len(body)) + body)
             answer = b"".join(iter(lambda: connection.recv(4096), b""))
         assert (answer[:15], b"\r\nconnection: close\r\n" in answer.lower()) == (b"HTTP/1.1 200 OK", True)
         assert server.process.wait(60) == 0
@@ -85,11 +81,11 @@ def test_each_request_has_its_line_on_stderr_and_nothing_else_has(texts: Path, t
     with serving(texts / "model", "--keys", str(tmp_path / "keys"), "--access-log", wait=False) as server:
         server.http.get("/livez")
         server.predict({"text": "puzzle"})
-        with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)) as connection:
+        with server.connect() as connection:
             connection.sendall(b"no HTTP\r\n\r\n")
             connection.recv(1000)
-        server.until(lambda: "400" in server.said.splitlines()[-1])
-        listening, *lines = server.said.splitlines()
+        server.until(lambda: "no HTTP request 400" in server.said)
+        listening, *lines = (line for line in server.said.splitlines() if not line.startswith("serving version"))
         assert "listening" in listening
         assert [line.partition(" - ")[2].replace("%3A", ":") for line in lines] == [
             '"GET /livez HTTP/1.1" 200',
@@ -125,11 +121,11 @@ def test_probes_are_answered_where_there_are_too_many_connections(texts: Path) -
     """A process that may have eighty files open takes forty connections."""
     few = ("sh", "-c", 'ulimit -n 80; exec "$0" "$@"')
     with serving(texts / "model", "--host", "0.0.0.0", wait=False, under=few) as server:
-        assert f"open to all who reach 0.0.0.0:{httpx.URL(server.url).port}: give --keys" in server.said
+        assert f"open to all who reach 0.0.0.0:{server.address[1]}: give --keys" in server.said
         busy = "busy: too many connections are open, try again later"
         with httpx.Client(base_url=server.url) as early:
             assert early.get("/").status_code == 200
-            idle = [socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)) for _ in range(40)]
+            idle = [server.connect() for _ in range(40)]
             for path, status in (("/livez", 200), ("/readyz", 503), ("/metrics", 200), ("/", 503)):
                 answer = httpx.get(server.url + path)
                 assert (answer.status_code, busy in answer.text) == (status, path == "/")
