@@ -250,7 +250,7 @@ def test_a_listing_that_ends_its_worker_takes_no_other_with_it(shop: Path, tmp_p
         "--encoder", "hub:fragile", "--save", "model", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    with serving(tmp_path / "model", "--drain-seconds", "0") as server:
+    with serving(tmp_path / "model", "--timeout", "120", "--drain-seconds", "0") as server:  # two workers start anew
         found: dict[str, httpx.Response] = {}
 
         def ask(text: str) -> None:
