@@ -77,12 +77,12 @@ class Service:
     def check_room(self) -> None:
         """Refuse what would wait too long, or would find nobody."""
         try:
-            self.pool.check()
+            self.pool.check_room()
         except Refused as error:
             raise Refusal(429 if self.pool.ready else 503, str(error), error.after) from None
 
     def admit(self, headers: Headers) -> Place:
-        """Let a request in of which the head is here."""
+        """Let a request in of which the head is here, or refuse it."""
         self.check_key(headers)
         self.check_room()
         size = headers.get("content-length", "")

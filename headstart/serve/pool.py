@@ -112,8 +112,8 @@ class Pool:
         """Seconds that a listing that came now would wait for those before it."""
         return self.costs.of(*self._inside) / max(1, self._ready())
 
-    def check(self) -> None:
-        """Refuse what would come now.
+    def check_room(self) -> None:
+        """Refuse a request that comes now.
 
         Raises:
             Refused: it would wait too long, or nobody can answer it.
@@ -124,7 +124,7 @@ class Pool:
             raise Refused(f"busy: {sum(self._inside)} listings are inside, try again later", wait)
 
     def place(self, photo: bool) -> Place:
-        """Count a request whose body is still to come as a listing that waits."""
+        """Take a place for a request whose body is still to come: it counts as a listing that waits."""
         return Place(self._inside, photo, self._settings.longest)
 
     def ask(self, text: str | None, photo: bytes) -> asyncio.Future[tuple[dict[str, Any], int]]:

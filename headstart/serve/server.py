@@ -8,6 +8,8 @@ import os
 import resource
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -135,6 +137,23 @@ class Server(uvicorn.Server):
         if self._service.draining and time.monotonic() - self._asked >= self._drain:
             return True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close, and answer who has connected by then: what nobody has taken from a socket is reset with it."""
+        late = [each for listening in sockets or [] for each in _connected(listening)]
+        for server in self.servers:
+            server.close()
+        protocol = partial(Impatient, self.config, self.server_state, self.lifespan.state)
+        for each in late:
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, each)
+        await super().shutdown(sockets)
+
+
+def _connected(listening: socket.socket) -> Iterator[socket.socket]:
+    """Connections that nobody has taken yet."""
+    with suppress(OSError):  # there is none, or no file more may be open
+        while True:
+            yield listening.accept()[0]
 
 
 class Impatient(H11Protocol):

@@ -96,7 +96,14 @@ class Run:
 
     def workers(self) -> list[int]:
         """Ids of its loky workers."""
-        return [pid for pid in self.group() if b"LokyProcess" in (Path("/proc") / str(pid) / "cmdline").read_bytes()]
+        return [pid for pid in self.group() if b"LokyProcess" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def start(package: Path, words: Sequence[object], told: dict[str, object], powerless: bool = False) -> Run:

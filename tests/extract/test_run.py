@@ -270,7 +270,6 @@ def test_a_note_of_photo_keys_that_cannot_be_written_stops_nothing(tmp_path: Pat
 
 REAL = """
 import sys
-from contextlib import suppress
 from pathlib import Path
 from headstart.catalog import Columns, read_catalog
 from headstart.extract.registry import encoder

@@ -113,7 +113,7 @@ def test_two_extractions_at_once_lose_nothing_and_double_nothing_after_compact(
     draw, doubled = random.Random(5), []
     for number in range(10):
         root = tmp_path / f"store {number}"
-        runs = [extract(root, microseconds=draw.randrange(100)) for _ in range(2)]
+        runs = [extract(root, microseconds=draw.randrange(400)) for _ in range(2)]
         for run in runs:
             assert run.wait() == 0, run.errors
         store = open_store(root, Letters())
@@ -128,7 +128,7 @@ def test_a_killed_worker_costs_only_the_parts_in_flight(tmp_path: Path, extract:
     draw, lost = random.Random(6), []
     for number in range(3):
         root, diary = tmp_path / f"store {number}", tmp_path / f"diary{number}"
-        run = extract(root, "--workers", "2", microseconds=400, diary=diary)
+        run = extract(root, "--workers", "2", microseconds=1000, diary=diary)
         moment = draw.randrange(TEXTS - 2 * PART)
         until(lambda: encoded(diary) > moment)  # noqa: B023
         os.kill(run.workers()[0], signal.SIGKILL)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,15 @@ class Server:
         found = self.until(lambda: re.search(r"listening at (http://[^/]+)/", self.said))
         self.url = found[1]
         self.address = ("127.0.0.1", int(self.url.rpartition(":")[2]))
-        self.http = httpx.Client(base_url=self.url, timeout=60)
+        self.http = httpx.Client(base_url=self.url, timeout=180)
 
     @property
     def said(self) -> str:
         """What it has written to stderr."""
         return self._log.read_text()
 
-    def until(self, true: Callable[[], Any], seconds: float = 60) -> Any:
-        """Wait until that is true, while the server runs; its value."""
+    def until(self, true: Callable[[], Any], seconds: float = 180) -> Any:
+        """Wait until that is true, while the server runs; its value. Beside other tests a worker starts slowly."""
         end = time.monotonic() + seconds
         while not (found := true()):
             assert time.monotonic() < end and self.process.poll() is None, self.said
@@ -67,9 +67,23 @@ class Server:
     def workers(self) -> list[int]:
         """Ids of the processes of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [
-            int(each) for each in children if b"headstart.serve.worker" in Path(f"/proc/{each}/cmdline").read_bytes()
-        ]
+        found = []
+        for each in children:
+            with suppress(OSError):  # it has just ended
+                if b"headstart.serve.worker" in Path(f"/proc/{each}/cmdline").read_bytes():
+                    found.append(int(each))
+        return found
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Its worker answers nothing meanwhile. What was asked before is over by then: it would have others refused."""
+        self.until(lambda: self.workers() and self.metric("headstart_queue_listings") == 0)
+        (worker,) = self.workers()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(worker, signal.SIGCONT)
 
     def metric(self, name: str) -> float:
         """A metric's value, added up over its labels; 0 where nothing was counted."""

@@ -6,10 +6,9 @@ import base64
 import json
 import os
 import select
-import signal
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 from headstart.serve.app import SMALL
 from serving import Server, head, photo, serving
 
-SECONDS = 5
+SECONDS = 10
 """Of work that may wait, and that a request is counted for while its body does not come."""
 ROWS = 64
 HEADS = 3 * ROWS
@@ -28,18 +27,6 @@ HEADS = 3 * ROWS
 def server(shop: Path) -> Iterator[Server]:
     with serving(shop / "model", "--max-wait", str(SECONDS), "--timeout", "300") as found:
         yield found
-
-
-@contextmanager
-def stopped(server: Server) -> Iterator[None]:
-    """Its worker answers nothing meanwhile. What a test before left is gone by then: it would have others refused."""
-    server.until(lambda: waiting(server) == 0)
-    (worker,) = server.workers()
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(worker, signal.SIGCONT)
 
 
 def padded(*instances: dict[str, Any]) -> bytes:
@@ -92,7 +79,7 @@ def status(connection: socket.socket) -> str:
 def test_a_request_is_counted_from_its_head_on_and_answered_when_its_body_comes(server: Server, shop: Path) -> None:
     instance = {"text": "drap", "image_bytes": photo(shop / "photos" / "1.jpg")}
     with ExitStack() as connections:
-        with stopped(server), ExitStack() as fillers:
+        with server.stopped(), ExitStack() as fillers:
             fill(server, instance, fillers)
             body = padded(instance)
             let_in = arrive(server, len(body), connections)
@@ -106,7 +93,7 @@ def test_a_request_is_counted_from_its_head_on_and_answered_when_its_body_comes(
 
 def test_clients_that_do_not_send_take_no_places_for_long(server: Server, shop: Path) -> None:
     instance = {"text": "drap", "image_bytes": photo(shop / "photos" / "1.jpg")}
-    with ExitStack() as connections, stopped(server):
+    with ExitStack() as connections, server.stopped():
         fill(server, instance, connections)
         there = waiting(server)
         slow = arrive(server, 10 * SMALL, connections)
@@ -117,7 +104,7 @@ def test_clients_that_do_not_send_take_no_places_for_long(server: Server, shop: 
 
 def test_nobody_works_for_a_client_that_has_left(server: Server) -> None:
     body = padded(*[{"text": "drap"}] * 3)
-    with stopped(server):
+    with server.stopped():
         with server.connect() as connection:
             connection.sendall(head(len(body)) + body)
             server.until(lambda: waiting(server) == 3)
@@ -128,7 +115,7 @@ def test_nobody_works_for_a_client_that_has_left(server: Server) -> None:
 def test_what_a_client_sent_that_has_left_is_not_kept(server: Server) -> None:
     """Nor is its leaving worth a line of the log: pages leave whenever somebody types on."""
     body = padded({"image_bytes": {"b64": base64.b64encode(bytes(9 << 20)).decode()}})
-    with stopped(server):
+    with server.stopped():
         said, held = server.said, []
         for _ in range(16):
             with server.connect() as connection:

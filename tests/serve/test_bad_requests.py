@@ -18,7 +18,7 @@ GROWTH = {"server": 150 << 20, "workers": 400 << 20}
 
 
 def test_bad_requests_are_refused_and_hold_up_nobody(shop: Path) -> None:
-    with serving(shop / "model", "--max-wait", "20", "--drain-seconds", "0", **{VARIABLE: KEY}) as server:
+    with serving(shop / "model", "--max-wait", "20", "--timeout", "80", **{VARIABLE: KEY}) as server:
         tally = attack(server, REQUESTS)
         assert len(tally.outcomes) == REQUESTS
         assert tally.wrong() == []

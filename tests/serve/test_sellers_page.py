@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,7 +94,7 @@ def test_a_photo_alone_gets_its_category_and_is_sent_as_it_is(opened: Open, serv
     assert page.locator(".bars .share").first.inner_text() in page.locator(".sure").text_content()
     assert page.locator(f".decision.{answer['decision']}").is_visible()
     assert page.inner_text("#details .note").startswith("Read: the photo. Model model, version 1.")
-    assert page.eval_on_selector("#preview", "image => image.naturalWidth") == 96
+    playwright.expect(page.locator("#preview")).to_have_js_property("naturalWidth", 96)
     page.click("#remove")
     assert page.inner_text("#verdict") == "" and page.locator("#empty").is_visible()
     assert not page.locator("#preview").is_visible()
@@ -318,6 +320,8 @@ def test_an_answer_to_what_was_there_before_is_not_shown(opened: Open) -> None:
 
 def test_where_keys_are_needed_one_is_asked_for(opened: Open, shelf: Path) -> None:
     with serving(shelf / "model", "--drain-seconds", "0", wait=False, HEADSTART_API_KEYS=KEY) as guarded:
+        guarded.until(guarded.workers)
+        os.kill(guarded.workers()[0], signal.SIGSTOP)  # it is not ready before it is told that
         page = opened(guarded.url)
         describe(page, "drap coton housse")
         says(page, "#problem", "An access key is needed.")
@@ -330,6 +334,7 @@ def test_where_keys_are_needed_one_is_asked_for(opened: Open, shelf: Path) -> No
         page.fill("#key", KEY)
         page.keyboard.press("Enter")
         says(page, "#problem", "The server is not ready. Try again in 5 s.")
+        os.kill(guarded.workers()[0], signal.SIGCONT)
         guarded.until(guarded.ready)
         page.click("#again")
         says(page, ".category", "Linge")
