@@ -145,7 +145,8 @@ class Server(uvicorn.Server):
             server.close()
         protocol = partial(Impatient, self.config, self.server_state, self.lifespan.state)
         for each in late:
-            await asyncio.get_running_loop().connect_accepted_socket(protocol, each)
+            with suppress(OSError):  # it has left
+                await asyncio.get_running_loop().connect_accepted_socket(protocol, each)
         await super().shutdown(sockets)
 
 
