@@ -45,6 +45,14 @@ def headstart_here(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(["headstart", *words], code, out.getvalue(), err.getvalue())
 
 
+def command_line(pid: int) -> bytes:
+    """What a process was started with; nothing where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
     """It ended with exit 1 and one line that names the value and the fix; no traceback."""
     assert done.returncode == 1, done.stderr

@@ -113,7 +113,7 @@ class Pool:
         return self.costs.of(*self._inside) / max(1, self._ready())
 
     def check_room(self) -> None:
-        """Whether a request that comes now finds room.
+        """Refuse a request for which there is no room.
 
         Raises:
             Refused: it would wait too long, or nobody can answer it.

@@ -22,6 +22,7 @@ import numpy as np
 from extracting import write_catalog
 from small_encoders import TOLD, Letters
 
+from commands import command_line
 from headstart.catalog import Catalog
 from headstart.embeddings.index import halves
 from headstart.embeddings.key import key_rows, text_keys
@@ -96,14 +97,7 @@ class Run:
 
     def workers(self) -> list[int]:
         """Ids of its loky workers."""
-        return [pid for pid in self.group() if b"LokyProcess" in _command(pid)]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:  # it has just ended
-        return b""
+        return [pid for pid in self.group() if b"LokyProcess" in command_line(pid)]
 
 
 def start(package: Path, words: Sequence[object], told: dict[str, object], powerless: bool = False) -> Run:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,14 @@ PREDICT = "/v1/models/model:predict"
 def head(size: int) -> bytes:
     """Of a request to classify, whose body has so many bytes."""
     return f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
+def until(true: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait until that is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 class Server:
@@ -67,12 +75,7 @@ class Server:
     def workers(self) -> list[int]:
         """Ids of the processes of its workers."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        found = []
-        for each in children:
-            with suppress(OSError):  # it has just ended
-                if b"headstart.serve.worker" in Path(f"/proc/{each}/cmdline").read_bytes():
-                    found.append(int(each))
-        return found
+        return [int(each) for each in children if b"headstart.serve.worker" in commands.command_line(int(each))]
 
     @contextmanager
     def stopped(self) -> Iterator[None]:

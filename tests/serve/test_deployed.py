@@ -22,7 +22,7 @@ import pytest
 import deployment
 from deployment import ROOT, compose, instruction, pod, tool
 from headstart.serve.versions import versions_of
-from serving import PREDICT, Server, photo, serving
+from serving import PREDICT, Server, photo, serving, until
 
 
 @pytest.fixture(scope="module")
@@ -234,10 +234,3 @@ def test_the_proxy_keeps_metrics_in_and_what_is_too_large_out(tmp_path: Path) ->
         assert http.get("/metrics").status_code == 404
         assert http.post(PREDICT, content=bytes(16 << 20)).status_code == 200
         assert http.post(PREDICT, content=bytes((16 << 20) + 1)).status_code == 413
-
-
-def until(true: object) -> None:
-    end = time.monotonic() + 10
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.1)

@@ -76,7 +76,7 @@ def loading(server: Server, shop: Path) -> Iterator[Load]:
 @pytest.fixture(scope="module")
 def server(shop: Path) -> Iterator[Server]:
     """Of the tests that do without one of their own. A worker may take long to start beside other tests."""
-    with serving(shop / "model", "--max-wait", "0.5", "--timeout", "120") as found:
+    with serving(shop / "model", "--max-wait", "5", "--timeout", "120") as found:
         yield found
 
 
@@ -115,7 +115,7 @@ def refused_by_its_head(server: Server) -> bool:
 
 
 def test_more_than_it_can_do_is_refused_before_its_body_is_sent(server: Server, shop: Path) -> None:
-    """Half a second's work is let in; what is let in is answered."""
+    """Five seconds' work is let in; what is let in is answered."""
     picture = photo(shop / "photos" / "1.jpg")
     body = {"instances": [{"image_bytes": picture, "text": f"drap {number}"} for number in range(64)]}
     found: list[httpx.Response] = []
@@ -169,7 +169,7 @@ def test_a_killed_worker_is_replaced_and_its_requests_are_answered(server: Serve
         answered = len(load.answered)
         server.until(lambda: len(load.answered) > answered + CLIENTS)
         load.end()
-        assert set(load.answered) <= {200, 429, 503}
+        assert set(load.answered) <= {200, 503}
         assert (load.lost, load.wrong) == ([], [])
         assert server.metric("headstart_worker_restarts_total") == restarts + 1
         assert server.workers() != [worker]
@@ -195,11 +195,11 @@ def test_a_worker_that_cannot_be_started_is_tried_again_and_an_end_waits_for_non
 def test_a_polite_end_loses_no_request(server: Server, shop: Path) -> None:
     """The last that is asked of the server that these tests share."""
     with loading(server, shop) as load:
-        before = load.answered.count(200)
+        before = len(load.answered)
         assert server.end() == 0
         load.end()
-        assert load.answered.count(200) > before
-        assert set(load.answered) <= {200, 429}  # on a busy machine less is let in
+        assert len(load.answered) > before
+        assert set(load.answered) == {200}
         assert (load.lost, load.wrong) == ([], [])
         assert "ending" in server.said
 

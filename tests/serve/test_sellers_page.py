@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import shutil
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -320,21 +318,19 @@ def test_an_answer_to_what_was_there_before_is_not_shown(opened: Open) -> None:
 
 def test_where_keys_are_needed_one_is_asked_for(opened: Open, shelf: Path) -> None:
     with serving(shelf / "model", "--drain-seconds", "0", wait=False, HEADSTART_API_KEYS=KEY) as guarded:
-        guarded.until(guarded.workers)
-        os.kill(guarded.workers()[0], signal.SIGSTOP)  # it is not ready before it is told that
-        page = opened(guarded.url)
-        describe(page, "drap coton housse")
-        says(page, "#problem", "An access key is needed.")
-        assert page.evaluate("document.activeElement.id") == "key"
-        for wrong in ("wrong", "clé"):
-            page.fill("#key", wrong)
+        with guarded.stopped():  # it is not ready before that is told
+            page = opened(guarded.url)
+            describe(page, "drap coton housse")
+            says(page, "#problem", "An access key is needed.")
+            assert page.evaluate("document.activeElement.id") == "key"
+            for wrong in ("wrong", "clé"):
+                page.fill("#key", wrong)
+                page.keyboard.press("Enter")
+                says(page, "#problem", "The access key is not accepted.")
+                page.evaluate("document.getElementById('problem').replaceChildren()")
+            page.fill("#key", KEY)
             page.keyboard.press("Enter")
-            says(page, "#problem", "The access key is not accepted.")
-            page.evaluate("document.getElementById('problem').replaceChildren()")
-        page.fill("#key", KEY)
-        page.keyboard.press("Enter")
-        says(page, "#problem", "The server is not ready. Try again in 5 s.")
-        os.kill(guarded.workers()[0], signal.SIGCONT)
+            says(page, "#problem", "The server is not ready. Try again in 5 s.")
         guarded.until(guarded.ready)
         page.click("#again")
         says(page, ".category", "Linge")

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 import commands
-from serving import PREDICT, head, serving
+from serving import PREDICT, head, serving, until
 
 
 def test_who_has_connected_before_the_end_is_answered(texts: Path) -> None:
@@ -79,10 +79,7 @@ def test_a_second_ctrl_c_ends_it_at_once(texts: Path) -> None:
         asked.join()
         assert server.said.splitlines()[-1] == "ended at once: what was not answered is lost"
         assert "Traceback" not in server.said
-        end = time.monotonic() + 30
-        while Path(f"/proc/{worker}/exe").exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(lambda: not Path(f"/proc/{worker}/exe").exists())
 
 
 def test_a_second_sigterm_ends_it_while_it_loads(texts: Path) -> None:
